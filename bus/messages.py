@@ -1,0 +1,555 @@
+"""Every message there is. Read this file first: it is the whole story of a job.
+
+One class a message; its docstring says what happened, then who says it -> to whom, and why they care. `subject` is the
+template that `subjects.py` fills from the fields of the same names. JSON on the wire, tagged by `type`. Within `v1`
+fields are only added, with defaults; unknown fields are skipped, unknown tags go to the dead letters.
+
+Times are seconds since the Unix epoch unless a field's name or docstring says otherwise; energies are watt-hours (`_wh`),
+money is US dollars (`_usd`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta, Struct, field
+
+Id = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,80}$")]
+Index = tuple[int, ...]
+"""Which element of a stage a task is: () for a whole job, (i,) for input i, (i, j) for part j of input i."""
+How = Literal["measured", "modelled", "simulated"]
+
+
+class Message(Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """What all messages share: a subject template, and the stream that keeps the message, if one does."""
+
+    subject: ClassVar[str] = ""
+    stream: ClassVar[str] = ""
+
+
+# --- values inside messages -------------------------------------------------------------------------------------------
+
+
+class ArtifactRef(Struct, frozen=True):
+    """Bytes in the artifact store, by content: lower-case hex SHA-256, size in bytes, media type."""
+
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    size: int
+    media_type: str
+
+
+class Input(Struct, frozen=True):
+    """One input of a job. `name` is for people; the bytes are `media`."""
+
+    name: Annotated[str, Meta(max_length=500)]
+    media: ArtifactRef
+
+
+class Edge(Struct, frozen=True):
+    """Where a stage's parameter comes from: `stage` names an earlier stage; empty means the job's inputs."""
+
+    param: str
+    stage: str = ""
+
+
+class Stage(Struct, frozen=True):
+    """One agent call in the workflow. `depth` is the length of its tasks' indexes: 0 once a job, 1 per input, 2 per part."""
+
+    name: Id
+    agent: str
+    edges: tuple[Edge, ...] = ()
+    depth: Annotated[int, Meta(ge=0, le=2)] = 0
+    many: bool = False
+    """One task gives a list; stages one deeper map over its elements."""
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+class Workflow(Struct, frozen=True):
+    """The logical DAG, in topological order. `answer` names the stages whose outputs are the job's answer, best first."""
+
+    stages: tuple[Stage, ...]
+    answer: tuple[str, ...]
+    kind: str = ""
+    """A short name of the shape, for people."""
+
+
+class Choice(Struct, frozen=True):
+    """What the optimizer chose for one stage, with its estimate for one task and why the others lost."""
+
+    stage: Id
+    implementation: str
+    hardware: str
+    time_s: float
+    cost_usd: float
+    energy_wh: float
+    quality: float
+    warm: bool = False
+    timeout_s: float = 120.0
+    why: str = ""
+
+
+class Plan(Struct, frozen=True):
+    """A workflow with a choice for every stage. Estimates are modelled from profiles."""
+
+    workflow: Workflow
+    choices: tuple[Choice, ...]
+    time_s: float = 0.0
+    cost_usd: float = 0.0
+    energy_wh: float = 0.0
+
+
+class Use(Struct, frozen=True):
+    """What one task used, as its worker saw it."""
+
+    start: float
+    end: float
+    cpu_s: float = 0.0
+    energy_wh: float = 0.0
+    energy_how: How = "modelled"
+    cost_usd: float = 0.0
+    cold_s: float = 0.0
+    """How long the task waited for its instance to load."""
+
+
+class Figure(Struct, frozen=True):
+    """A number and how it was obtained."""
+
+    value: float
+    how: How
+
+
+# --- a job: client -> conductor, conductor -> client ------------------------------------------------------------------
+
+
+class SubmitJob(Message, frozen=True, tag="submit_job"):
+    """A tenant wants something done; answered by JobAccepted or JobRefused.  client -> conductor (starts the job)
+
+    The client chooses `job`, so that asking again after a lost answer starts nothing twice; empty lets the conductor choose.
+    """
+
+    subject: ClassVar[str] = "mk.v1.jobs.{tenant}.submit"
+    tenant: Id
+    description: str
+    inputs: tuple[Input, ...] = ()
+    tasks: tuple[str, ...] = ()
+    """Hints, one a step, in words."""
+    constraints: tuple[str, ...] = ("MIN_COST",)
+    """First matters most: MIN_COST, MIN_LATENCY, MIN_ENERGY, MAX_QUALITY."""
+    job: str = ""
+    workflow: Workflow | None = None
+    """A ready workflow, for those who know exactly what they want; skips the planner's search."""
+    deadline_s: float | None = None
+    """Seconds from submission; later the job fails."""
+    quality_floor: float | None = None
+    budget_usd: float | None = None
+    traceparent: str = ""
+    """Filled by the shell from the header of the same name."""
+
+
+class JobAccepted(Message, frozen=True, tag="job_accepted"):
+    """The job is stored and will be finished, whatever dies.  conductor -> client (as the reply)"""
+
+    tenant: Id
+    job: Id
+
+
+class JobRefused(Message, frozen=True, tag="job_refused"):
+    """The job cannot be: what is wrong, where, and what would be right.  conductor -> client (as the reply)"""
+
+    error: str
+
+
+class CancelJob(Message, frozen=True, tag="cancel_job"):
+    """Stop a job; answered by JobAccepted, or JobRefused if there is no such job running.  client -> conductor"""
+
+    subject: ClassVar[str] = "mk.v1.jobs.{tenant}.cancel"
+    tenant: Id
+    job: Id
+
+
+class ListJobs(Message, frozen=True, tag="list_jobs"):
+    """Which jobs of mine are running? Answered by JobList.  client, observer -> conductor"""
+
+    subject: ClassVar[str] = "mk.v1.jobs.{tenant}.list"
+    tenant: Id
+
+
+class StageState(Struct, frozen=True):
+    """How far a stage is. `total` is None while the width is not known yet."""
+
+    stage: str
+    agent: str
+    implementation: str = ""
+    hardware: str = ""
+    done: int = 0
+    released: int = 0
+    total: int | None = None
+
+
+class JobProgress(Message, frozen=True, tag="job_progress"):
+    """How far a job is; lossy, at most a few a second.  conductor -> client (shows it), clustermgr (pre-scales on it)"""
+
+    subject: ClassVar[str] = "mk.v1.job.{tenant}.{job}.progress"
+    tenant: Id
+    job: Id
+    phase: Literal["planning", "optimizing", "running", "done", "failed", "cancelled"]
+    stages: tuple[StageState, ...] = ()
+    note: str = ""
+
+
+class JobList(Message, frozen=True, tag="job_list"):
+    """The running jobs of a tenant.  conductor -> client, observer (as the reply)"""
+
+    jobs: tuple[JobProgress, ...]
+
+
+class TaskRecord(Struct, frozen=True):
+    """One task that counted, as results and traces show it."""
+
+    stage: str
+    index: Index
+    attempt: int
+    host: str
+    instance: str
+    use: Use
+
+
+class StageReport(Struct, frozen=True):
+    """What a stage took. `start_s` and `end_s` are seconds from the job's submission."""
+
+    stage: str
+    agent: str
+    implementation: str
+    hardware: str
+    tasks: int
+    start_s: float
+    end_s: float
+    energy_wh: float
+    cost_usd: float
+    cpu_s: float = 0.0
+    attempts: int = 0
+
+
+class JobResult(Message, frozen=True, tag="job_result"):
+    """The one end of a job.  conductor -> client (the answer), optimizer (learns)"""
+
+    subject: ClassVar[str] = "mk.v1.job.{tenant}.{job}.result"
+    stream: ClassVar[str] = "JOBS"
+    tenant: Id
+    job: Id
+    status: Literal["done", "failed", "cancelled"]
+    answer: tuple[Any, ...] = ()
+    error: str = ""
+    plan: Plan | None = None
+    stages: tuple[StageReport, ...] = ()
+    time_s: float = 0.0
+    planning_s: float = 0.0
+    energy_wh: Figure = Figure(0.0, "modelled")
+    cost_usd: Figure = Figure(0.0, "modelled")
+
+
+# --- planning: conductor -> planner -> conductor -> optimizer -> conductor ----------------------------------------------
+
+
+class MakeWorkflow(Message, frozen=True, tag="make_workflow"):
+    """A job needs its DAG; asked again until answered.  conductor -> planner"""
+
+    subject: ClassVar[str] = "mk.v1.plan.make"
+    tenant: Id
+    job: Id
+    description: str
+    inputs: tuple[Input, ...] = ()
+    tasks: tuple[str, ...] = ()
+    workflow: Workflow | None = None
+
+
+class WorkflowMade(Message, frozen=True, tag="workflow_made"):
+    """The DAG of a job, verified.  planner -> conductor (which has it optimized)"""
+
+    subject: ClassVar[str] = "mk.v1.plan.made"
+    job: Id
+    workflow: Workflow
+    took_s: float = 0.0
+
+
+class WorkflowRefused(Message, frozen=True, tag="workflow_refused"):
+    """No DAG can do this job: what is missing and what is nearest.  planner -> conductor (which fails the job)"""
+
+    subject: ClassVar[str] = "mk.v1.plan.refused"
+    job: Id
+    error: str
+
+
+class MakePlan(Message, frozen=True, tag="make_plan"):
+    """A workflow needs its choices; asked again until answered.  conductor -> optimizer"""
+
+    subject: ClassVar[str] = "mk.v1.optimize.make"
+    job: Id
+    workflow: Workflow
+    inputs: int
+    constraints: tuple[str, ...]
+    deadline_s: float | None = None
+    quality_floor: float | None = None
+    budget_usd: float | None = None
+
+
+class PlanMade(Message, frozen=True, tag="plan_made"):
+    """The physical plan of a job.  optimizer -> conductor (runs it), clustermgr (warms its models)"""
+
+    subject: ClassVar[str] = "mk.v1.optimize.made"
+    job: Id
+    plan: Plan
+    took_s: float = 0.0
+
+
+class PlanRefused(Message, frozen=True, tag="plan_refused"):
+    """No choice meets the bounds, or no host can run a stage.  optimizer -> conductor (fails the job, or waits if `wait`)"""
+
+    subject: ClassVar[str] = "mk.v1.optimize.refused"
+    job: Id
+    error: str
+    wait: bool = False
+    """True while a host that can do it may still appear."""
+
+
+# --- tasks: conductor -> worker -> conductor ----------------------------------------------------------------------------
+
+
+class TaskReady(Message, frozen=True, tag="task_ready"):
+    """All that a task waits for is done.  conductor -> worker (runs it once its pool has a slot)"""
+
+    subject: ClassVar[str] = "mk.v1.task.{pool}.ready"
+    stream: ClassVar[str] = "TASKS"
+    pool: Id
+    tenant: Id
+    job: Id
+    stage: Id
+    index: Index
+    attempt: int
+    agent: str
+    implementation: str
+    inputs: dict[str, Any] = field(default_factory=dict)
+    args: dict[str, Any] = field(default_factory=dict)
+    timeout_s: float = 120.0
+
+
+class TaskDone(Struct, frozen=True, tag_field="type", tag="done"):
+    """A task gave `output`: one value, or a list of values for a stage with `many`."""
+
+    job: Id
+    stage: Id
+    index: Index
+    attempt: int
+    instance: str
+    output: Any
+    use: Use
+
+
+class TaskFailed(Struct, frozen=True, tag_field="type", tag="failed"):
+    """A task failed. `bad_input` says that no retry can mend it."""
+
+    job: Id
+    stage: Id
+    index: Index
+    attempt: int
+    instance: str
+    error: str
+    bad_input: bool = False
+
+
+class TaskResults(Message, frozen=True, tag="task_results"):
+    """What a host's tasks came to, as many as fell together.  worker -> conductor (counts each once), optimizer (profiles)"""
+
+    subject: ClassVar[str] = "mk.v1.result.{host}"
+    stream: ClassVar[str] = "RESULTS"
+    host: Id
+    results: tuple[TaskDone | TaskFailed, ...]
+
+
+# --- the job's log: conductor -> conductor --------------------------------------------------------------------------------
+
+
+class Submitted(Struct, frozen=True, tag_field="type", tag="submitted"):
+    """First record of every job."""
+
+    job: SubmitJob
+    at: float
+
+
+class Lowered(Struct, frozen=True, tag_field="type", tag="lowered"):
+    """The planner's DAG is in."""
+
+    workflow: Workflow
+    at: float
+
+
+class Planned(Struct, frozen=True, tag_field="type", tag="planned"):
+    """The optimizer's choices are in; tasks run from here on."""
+
+    plan: Plan
+    at: float
+
+
+class Counted(Struct, frozen=True, tag_field="type", tag="counted"):
+    """A task's effect, once."""
+
+    host: str
+    done: TaskDone
+
+
+class Retried(Struct, frozen=True, tag_field="type", tag="retried"):
+    """A task's attempt is given up; the next one is `attempt`."""
+
+    stage: Id
+    index: Index
+    attempt: int
+    error: str
+
+
+class Ended(Struct, frozen=True, tag_field="type", tag="ended"):
+    """Last record of every job."""
+
+    status: Literal["done", "failed", "cancelled"]
+    error: str
+    at: float
+
+
+Record = Submitted | Lowered | Planned | Counted | Retried | Ended
+
+
+class JobLog(Message, frozen=True, tag="job_log"):
+    """The only truth about a job: what happened to it since the last one of these.  conductor -> conductor (replays it), observer
+
+    Written with the expected last sequence of its subject, so that a conductor that lost its job cannot write.
+    """
+
+    subject: ClassVar[str] = "mk.v1.job.{tenant}.{job}.log"
+    stream: ClassVar[str] = "JOBS"
+    tenant: Id
+    job: Id
+    records: tuple[Record, ...]
+
+
+# --- placement and fleet: worker -> everybody, clustermgr -> worker -------------------------------------------------------
+
+
+class Device(Struct, frozen=True):
+    """One device of a host. `busy` is 0..1, None when nobody can tell; `power_w` likewise."""
+
+    name: str
+    kind: str
+    memory_mb: int
+    memory_used_mb: int
+    busy: float | None = None
+    power_w: float | None = None
+
+
+class Instance(Struct, frozen=True):
+    """A loaded (or loading) implementation on one device of one host."""
+
+    id: str
+    agent: str
+    implementation: str
+    hardware: str
+    state: Literal["loading", "warm", "draining", "failed"]
+    slots: int
+    busy: int = 0
+    memory_mb: int = 0
+    pid: int = 0
+    error: str = ""
+
+
+class Offer(Struct, frozen=True):
+    """An implementation that a host can run, if asked."""
+
+    agent: str
+    implementation: str
+    hardware: str
+
+
+class HostHeartbeat(Message, frozen=True, tag="host_heartbeat"):
+    """A host lives; every two seconds and at every change.  worker -> clustermgr, optimizer (warm models), conductor (slots), observer"""
+
+    subject: ClassVar[str] = "mk.v1.host.{host}.beat"
+    host: Id
+    at: float
+    devices: tuple[Device, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    cores: int = 1
+    gpu_note: str = ""
+    """Why no GPU is listed, when none is."""
+    leaving: bool = False
+
+
+class Desired(Struct, frozen=True):
+    """One instance that a host shall have; `id` stays the same while it shall live."""
+
+    id: Id
+    agent: str
+    implementation: str
+    hardware: str
+
+
+class DesiredInstances(Message, frozen=True, tag="desired_instances"):
+    """What a host shall have loaded; the newest version wins, repeats do no harm.  clustermgr -> worker (reconciles), observer"""
+
+    subject: ClassVar[str] = "mk.v1.host.{host}.desired"
+    stream: ClassVar[str] = "FLEET"
+    host: Id
+    version: int
+    instances: tuple[Desired, ...] = ()
+    reasons: tuple[str, ...] = ()
+    """Why it differs from the version before, for people."""
+
+
+class Indexed(Message, frozen=True, tag="indexed"):
+    """A video's passages are in the vector store.  conductor -> planner (questions about it need no new processing)"""
+
+    subject: ClassVar[str] = "mk.v1.index.{tenant}.{media_hash}"
+    stream: ClassVar[str] = "INDEX"
+    tenant: Id
+    media_hash: Id
+    index: dict[str, Any]
+    """A `VectorIndex` as it travels."""
+
+
+# --- what went wrong --------------------------------------------------------------------------------------------------------
+
+
+class DeadLetter(Message, frozen=True, tag="dead_letter"):
+    """Something on the bus could not be read; it is kept with the reason.  any actor -> observer"""
+
+    subject: ClassVar[str] = "mk.v1.dead.{role}"
+    stream: ClassVar[str] = "DEAD"
+    role: Id
+    on: str
+    """The subject that it came on."""
+    reason: str
+    start: str
+    """Its first bytes, as text."""
+
+
+AnyMessage = (
+    SubmitJob
+    | JobAccepted
+    | JobRefused
+    | CancelJob
+    | ListJobs
+    | JobList
+    | JobProgress
+    | JobResult
+    | JobLog
+    | MakeWorkflow
+    | WorkflowMade
+    | WorkflowRefused
+    | MakePlan
+    | PlanMade
+    | PlanRefused
+    | TaskReady
+    | TaskResults
+    | HostHeartbeat
+    | DesiredInstances
+    | Indexed
+    | DeadLetter
+)
