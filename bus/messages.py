@@ -62,6 +62,8 @@ class Stage(Struct, frozen=True):
     many: bool = False
     """One task gives a list; stages one deeper map over its elements."""
     args: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
+    """Inputs whose values are known at plan time, besides those that come along edges."""
 
 
 class Workflow(Struct, frozen=True):

@@ -1,0 +1,119 @@
+"""The cluster manager: how many instances of what on which host, and when. It hears plans and DAG progress, so models are
+being loaded while earlier stages still run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..agents.library import Implementation
+from ..bus.messages import Desired, DesiredInstances, HostHeartbeat, JobProgress, JobResult, Message, PlanMade
+from ..clustermgr.desired import Demand, Key, desired
+from .core import ActorBug, Command, Event, Heard, Replayed, Resumed, Send, Wake, Woke
+
+HOST_SILENT_S = 10.0
+LOOK_EVERY_S = 2.0
+JOB_SILENT_S = 900.0
+"""A job of which nothing was heard for this long needs no models; its end may have been missed."""
+
+
+@dataclass(slots=True)
+class JobNeeds:
+    """The pools that a job still needs: stage to (pool, open tasks)."""
+
+    heard: float
+    stages: dict[str, tuple[Key, int]] = field(default_factory=dict)
+
+
+class ClusterManager:
+    role: ClassVar[str] = "clustermgr"
+    hears: ClassVar[tuple[type[Message], ...]] = (PlanMade, JobProgress, JobResult, HostHeartbeat)
+    replays: ClassVar[tuple[type[Message], ...]] = (DesiredInstances,)
+    works: ClassVar[tuple[type[Message], ...]] = ()
+
+    def __init__(self, library: Mapping[tuple[str, str], Implementation]) -> None:
+        self.library = library
+        self.hosts: dict[str, tuple[float, HostHeartbeat]] = {}
+        self.wanted: dict[str, DesiredInstances] = {}
+        self.jobs: dict[str, JobNeeds] = {}
+        self.ended: dict[str, None] = {}
+        self.needed_at: dict[Key, float] = {}
+
+    def on(self, event: Event, now: float) -> Iterable[Command]:
+        match event:
+            case Heard(msg=HostHeartbeat() as beat):
+                fresh = beat.host not in self.hosts
+                if beat.leaving:
+                    self.hosts.pop(beat.host, None)
+                else:
+                    self.hosts[beat.host] = (now, beat)
+                return self._decide(now, say_again=beat.host if fresh else "")
+            case Heard(msg=PlanMade(job=job, plan=plan)):
+                if job in self.ended:
+                    return ()
+                needs = self.jobs[job] = JobNeeds(now)
+                chosen = {c.stage: c for c in plan.choices}
+                for stage in plan.workflow.stages:
+                    choice = chosen[stage.name]
+                    needs.stages[stage.name] = ((stage.agent, choice.implementation, choice.hardware), 1)
+                return self._decide(now)
+            case Heard(msg=JobProgress() as msg):
+                return self._progress(msg, now)
+            case Heard(msg=JobResult(job=job)):
+                self._end(job)
+                return self._decide(now)
+            case Replayed(msg=DesiredInstances() as msg):
+                self.wanted[msg.host] = msg
+                for d in msg.instances:  # a restart is no reason to unload anything
+                    self.needed_at.setdefault((d.agent, d.implementation, d.hardware), now)
+            case Resumed() | Woke():
+                self.hosts = {h: (at, b) for h, (at, b) in self.hosts.items() if now - at < HOST_SILENT_S}
+                self.jobs = {j: n for j, n in self.jobs.items() if now - n.heard < JOB_SILENT_S}
+                return [*self._decide(now), Wake(LOOK_EVERY_S, "look")] if not (isinstance(event, Resumed) and self.hosts) else ()
+        return ()
+
+    def _progress(self, msg: JobProgress, now: float) -> Iterator[Command]:
+        if msg.phase in ("done", "failed", "cancelled"):
+            self._end(msg.job)
+        elif msg.phase == "running" and msg.job not in self.ended:
+            stages = {}
+            for s in msg.stages:
+                open_tasks = max(1, s.released) if s.total is None else s.total - s.done
+                if open_tasks > 0:
+                    stages[s.stage] = ((s.agent, s.implementation, s.hardware), open_tasks)
+            self.jobs[msg.job] = JobNeeds(now, stages)
+        yield from self._decide(now)
+
+    def _end(self, job: str) -> None:
+        self.jobs.pop(job, None)
+        self.ended[job] = None  # a late or repeated message of its progress must not bring it back
+        while len(self.ended) > 10_000:
+            del self.ended[next(iter(self.ended))]
+
+    def _decide(self, now: float, say_again: str = "") -> Iterator[Command]:
+        demand: dict[Key, Demand] = {}
+        for needs in self.jobs.values():
+            for key, tasks in needs.stages.values():
+                before = demand.get(key, Demand(0, 0))
+                demand[key] = Demand(before.tasks + tasks, before.jobs + 1)
+        for key in demand:
+            self.needed_at[key] = now
+        for host, (_, beat) in self.hosts.items():
+            now_wants = self.wanted.get(host) or DesiredInstances(host=host, version=0)
+            instances, reasons = desired(beat, now_wants.instances, demand, self.needed_at, self.library, now)
+            if _ids(instances) != _ids(now_wants.instances):
+                now_wants = DesiredInstances(host=host, version=now_wants.version + 1, instances=instances, reasons=tuple(reasons))
+                self.wanted[host] = now_wants
+                yield Send(now_wants)
+            elif host == say_again and now_wants.version:
+                yield Send(now_wants)  # a host that came back may have missed it
+
+    def check(self) -> None:
+        for host, wants in self.wanted.items():
+            if len(_ids(wants.instances)) != len(wants.instances):
+                raise ActorBug(f"host {host} shall have an instance twice")
+
+
+def _ids(instances: tuple[Desired, ...]) -> set[str]:
+    return {d.id for d in instances}

@@ -1,0 +1,447 @@
+"""The conductor: which ready task is released next, retries, deadlines, and when a job is done.
+
+It alone writes a job's log, and it is nothing but what the logs say: `Replayed` events rebuild it after a crash. Every
+effect is written before anybody is told of it, and a queued result is settled only once its effect is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from msgspec.structs import replace
+
+from ..bus.messages import (
+    CancelJob,
+    Counted,
+    Ended,
+    HostHeartbeat,
+    Indexed,
+    JobAccepted,
+    JobList,
+    JobLog,
+    JobRefused,
+    JobResult,
+    ListJobs,
+    Lowered,
+    MakePlan,
+    MakeWorkflow,
+    Message,
+    PlanMade,
+    Planned,
+    PlanRefused,
+    Record,
+    Retried,
+    SubmitJob,
+    Submitted,
+    TaskDone,
+    TaskFailed,
+    TaskReady,
+    TaskResults,
+    WorkflowMade,
+    WorkflowRefused,
+)
+from ..planner.request import refusal
+from .core import ActorBug, Command, Event, Heard, Outcome, Replayed, Reply, Resumed, Send, Settle, Wake, Woke, Write
+from .jobs import Job, replay
+from .pools import Pools
+from .run import Task
+
+ASK_AGAIN_S = 2.0
+PROGRESS_EVERY_S = 0.2
+SWEEP_EVERY_S = 2.0
+ATTEMPTS_MAX = 3
+HOST_SILENT_S = 10.0
+GRACE_S = 30.0
+"""Added to a task's own time limit before the conductor gives its attempt up; workers give up first."""
+ASKS_MAX = 900
+"""Half an hour of asking for a plan that no host can run; then the job fails with the reason."""
+REMEMBERED = 10_000
+"""Ended jobs whose names are kept, so that a submission that is sent again starts nothing twice."""
+
+Status = Literal["done", "failed", "cancelled"]
+_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+
+@dataclass(slots=True)
+class State:
+    """All that the conductor knows. `check` holds after every event."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    """Ended job to its tenant, newest last."""
+    pools: Pools = field(default_factory=Pools)
+    unsent: dict[str, JobResult] = field(default_factory=dict)
+    live: bool = False
+
+
+class Conductor:
+    role: ClassVar[str] = "conductor"
+    hears: ClassVar[tuple[type[Message], ...]] = (
+        SubmitJob,
+        CancelJob,
+        ListJobs,
+        WorkflowMade,
+        WorkflowRefused,
+        PlanMade,
+        PlanRefused,
+        HostHeartbeat,
+    )
+    replays: ClassVar[tuple[type[Message], ...]] = (JobLog,)
+    works: ClassVar[tuple[type[Message], ...]] = (TaskResults,)
+
+    def __init__(self) -> None:
+        self.state = State()
+
+    def on(self, event: Event, now: float) -> Iterable[Command]:
+        match event:
+            case Heard(msg=TaskResults() as msg, key=key):
+                return self._results(msg, key, now)
+            case Heard(msg=HostHeartbeat() as msg):
+                self.state.pools.beat(msg, now)
+                return self._release(now)
+            case Heard(msg=SubmitJob() as msg, key=key):
+                return self._submit(msg, key, now)
+            case Heard(msg=CancelJob() as msg, key=key):
+                return self._cancel(msg, key, now)
+            case Heard(msg=ListJobs(tenant=tenant), key=key):
+                mine = tuple(j.progress() for j in self.state.jobs.values() if j.tenant == tenant)
+                return [Reply(key, JobList(jobs=mine))]
+            case Heard(msg=(WorkflowMade() | WorkflowRefused() | PlanMade() | PlanRefused()) as msg):
+                return self._planned(msg, now)
+            case Woke(key=key):
+                return self._woke(key, now)
+            case Replayed(msg=JobLog() as log):
+                self._replay(log)
+                return ()
+            case Resumed():
+                return self._resume(now)
+            case Outcome(errand=errand, error=error) if error:
+                return self._too_large(getattr(errand, "msg", None), error, now)
+        return ()
+
+    def check(self) -> None:
+        for name, job in self.state.jobs.items():
+            if job.ended is not None:
+                raise ActorBug(f"job {name} has ended and is still among the running")
+            if job.run is not None:
+                job.run.check()
+                for task in job.released:
+                    if job.is_done(task):
+                        raise ActorBug(f"job {name}: task {task} is done and still released")
+        self.state.pools.check({name: job.released for name, job in self.state.jobs.items()})
+
+    # --- submission, cancellation ---------------------------------------------------------------------------------------------
+
+    def _submit(self, msg: SubmitJob, key: str, now: float) -> Iterator[Command]:
+        name = msg.job or _job_id(msg, key, now)
+        if not _ID.fullmatch(name):
+            yield Reply(key, JobRefused(error=f"job id '{name[:80]}' is not made of 1 to 80 letters, digits, '-' and '_'"))
+            return
+        known = self.state.jobs.get(name)
+        tenant = known.tenant if known else self.state.ended.get(name)
+        if tenant is not None:
+            if tenant == msg.tenant:
+                yield Reply(key, JobAccepted(tenant=tenant, job=name), after_records=name)
+            else:
+                yield Reply(key, JobRefused(error=f"job id '{name}' is taken"))
+            return
+        if problem := refusal(msg):
+            yield Reply(key, JobRefused(error=problem))
+            return
+        job = Job(replace(msg, job=name), now)
+        self.state.jobs[name] = job
+        yield Write(msg.tenant, name, Submitted(job.submit, now))
+        yield Reply(key, JobAccepted(tenant=msg.tenant, job=name), after_records=name)
+        yield from self._ask(job, now)
+        if msg.deadline_s is not None:
+            yield Wake(msg.deadline_s, f"deadline:{name}")
+
+    def _cancel(self, msg: CancelJob, key: str, now: float) -> Iterator[Command]:
+        job = self.state.jobs.get(msg.job)
+        if job is None or job.tenant != msg.tenant:
+            over = self.state.ended.get(msg.job) == msg.tenant
+            yield Reply(key, JobRefused(error=f"job {msg.job} " + ("has ended already" if over else "is not known here")))
+            return
+        yield from self._end(job, "cancelled", "cancelled by its tenant", now)
+        yield Reply(key, JobAccepted(tenant=msg.tenant, job=msg.job), after_records=msg.job)
+
+    # --- planning -------------------------------------------------------------------------------------------------------------
+
+    def _ask(self, job: Job, now: float) -> Iterator[Command]:
+        """Asks the planner or the optimizer, and again later; an answer that comes twice is ignored."""
+        submit = job.submit
+        job.asks += 1
+        if job.workflow is None:
+            yield Send(
+                MakeWorkflow(
+                    tenant=submit.tenant,
+                    job=job.name,
+                    description=submit.description,
+                    inputs=submit.inputs,
+                    tasks=submit.tasks,
+                    workflow=submit.workflow,
+                ),
+                trace=submit.traceparent,
+            )
+        else:
+            yield Send(
+                MakePlan(
+                    job=job.name,
+                    workflow=job.workflow,
+                    inputs=len(submit.inputs),
+                    constraints=submit.constraints,
+                    deadline_s=submit.deadline_s,
+                    quality_floor=submit.quality_floor,
+                    budget_usd=submit.budget_usd,
+                ),
+                trace=submit.traceparent,
+            )
+        yield Wake(ASK_AGAIN_S, f"ask:{job.name}")
+
+    def _planned(self, msg: Message, now: float) -> Iterator[Command]:
+        job = self.state.jobs.get(getattr(msg, "job", ""))
+        if job is None:
+            return
+        match msg:
+            case WorkflowMade(workflow=workflow) if job.phase == "planning":
+                job.phase, job.workflow, job.asks = "optimizing", workflow, 0
+                yield Write(job.tenant, job.name, Lowered(workflow, now))
+                yield from self._ask(job, now)
+            case WorkflowRefused(error=error) if job.phase == "planning":
+                yield from self._end(job, "failed", error, now)
+            case PlanMade(plan=plan) if job.phase == "optimizing":
+                yield Write(job.tenant, job.name, Planned(plan, now))
+                job.note = ""
+                for task in job.begin(plan, now):
+                    self._enqueue(job, task)
+                yield from self._progress(job)
+                yield from self._release(now)
+                if job.run is not None and job.run.finished:
+                    yield from self._end(job, "done", "", now)
+            case PlanRefused(error=error, wait=wait) if job.phase == "optimizing":
+                job.note = error
+                if not wait or job.asks > ASKS_MAX:
+                    yield from self._end(job, "failed", error, now)
+                else:
+                    yield from self._progress(job)
+
+    # --- tasks ----------------------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, job: Job, task: Task) -> None:
+        self.state.pools.enqueue(job.pool_of(task[0]), job.tenant, job.name, task)
+
+    def _release(self, now: float) -> Iterator[Command]:
+        for pool, name, (stage, index) in self.state.pools.release():
+            job = self.state.jobs[name]
+            assert job.run is not None
+            run = job.run.stages[stage]
+            job.released[(stage, index)] = now
+            yield Send(
+                TaskReady(
+                    pool=pool,
+                    tenant=job.tenant,
+                    job=name,
+                    stage=stage,
+                    index=index,
+                    attempt=job.attempt.get((stage, index), 1),
+                    agent=run.stage.agent,
+                    implementation=run.choice.implementation,
+                    inputs=job.run.inputs_of(stage, index),
+                    args=run.stage.args,
+                    timeout_s=run.choice.timeout_s,
+                ),
+                trace=job.submit.traceparent,
+            )
+
+    def _results(self, msg: TaskResults, key: str, now: float) -> Iterator[Command]:
+        """Counts each result once. The message is settled when every record that it causes is stored."""
+        writes: list[tuple[Job, Record]] = []
+        touched: dict[str, Job] = {}
+        ends: dict[str, tuple[Job, str]] = {}
+        for result in msg.results:
+            job = self.state.jobs.get(result.job)
+            task = (result.stage, result.index)
+            if job is None or not job.knows(task) or job.is_done(task):
+                continue
+            touched[job.name] = job
+            match result:
+                case TaskDone():
+                    problem = self._count(job, msg.host, result)
+                    if problem:
+                        ends.setdefault(job.name, (job, problem))
+                    else:
+                        writes.append((job, Counted(msg.host, result)))
+                case TaskFailed() if result.attempt == job.attempt.get(task, 1):
+                    if result.bad_input or result.attempt >= ATTEMPTS_MAX:
+                        ends.setdefault(job.name, (job, _blame(result)))
+                    else:
+                        writes.append((job, self._retry(job, task, result.error)))
+        for job, record in writes:
+            yield Write(job.tenant, job.name, record, settles=(key,))
+        for job, problem in ends.values():
+            yield from self._end(job, "failed", problem, now, settles=(key,))
+        if not writes and not ends:
+            yield Settle((key,))
+        yield from self._release(now)
+        for job in touched.values():
+            if job.ended is None:
+                yield from self._progress(job)
+                if job.run is not None and job.run.finished:
+                    yield from self._end(job, "done", "", now)
+
+    def _count(self, job: Job, host: str, result: TaskDone) -> str:
+        """Returns what is wrong with the output, if anything is."""
+        assert job.run is not None
+        task = (result.stage, result.index)
+        if job.run.stages[result.stage].stage.many and not isinstance(result.output, list | tuple):
+            return f"stage {result.stage} was to give a list and gave {type(result.output).__name__}"
+        self.state.pools.done(job.pool_of(result.stage), job.name, task)
+        for ready in job.count(host, result.stage, result.index, result.attempt, result.instance, result.output, result.use):
+            self._enqueue(job, ready)
+        return ""
+
+    def _retry(self, job: Job, task: Task, error: str) -> Retried:
+        attempt = job.attempt.get(task, 1) + 1
+        job.attempt[task], job.errors[task] = attempt, error
+        job.released.pop(task, None)
+        self.state.pools.done(job.pool_of(task[0]), job.name, task)
+        self._enqueue(job, task)
+        return Retried(task[0], task[1], attempt, error)
+
+    def _too_large(self, msg: object, error: str, now: float) -> Iterator[Command]:
+        job = self.state.jobs.get(getattr(msg, "job", ""))
+        if job is not None:
+            where = f"stage {msg.stage}: " if isinstance(msg, TaskReady) else ""
+            yield from self._end(job, "failed", f"{where}{error}", now)
+
+    # --- the end --------------------------------------------------------------------------------------------------------------
+
+    def _end(self, job: Job, status: Status, error: str, now: float, settles: tuple[str, ...] = ()) -> Iterator[Command]:
+        ended = Ended(status, error, now)
+        self._close(job, ended)
+        yield Write(job.tenant, job.name, ended, settles=settles)
+        yield from self._tell(job)
+        yield from self._release(now)
+
+    def _close(self, job: Job, ended: Ended) -> None:
+        job.ended, job.phase = ended, ended.status
+        self.state.pools.drop(job.name)
+        del self.state.jobs[job.name]
+        self.state.ended[job.name] = job.tenant
+        while len(self.state.ended) > REMEMBERED:
+            del self.state.ended[next(iter(self.state.ended))]
+
+    def _tell(self, job: Job) -> Iterator[Command]:
+        """The result, and what became known by it; after the log, so that nothing is told that could be undone."""
+        for index in _indexes(job):
+            yield Send(index, after_records=job.name, trace=job.submit.traceparent)
+        yield Send(job.progress(), after_records=job.name)
+        yield Send(job.result(), after_records=job.name, trace=job.submit.traceparent)
+
+    # --- time -----------------------------------------------------------------------------------------------------------------
+
+    def _progress(self, job: Job) -> Iterator[Command]:
+        if not job.progress_due:
+            job.progress_due = True
+            yield Wake(PROGRESS_EVERY_S, f"progress:{job.name}")
+
+    def _woke(self, key: str, now: float) -> Iterator[Command]:
+        what, _, name = key.partition(":")
+        job = self.state.jobs.get(name)
+        match what:
+            case "ask" if job is not None and job.run is None:
+                yield from self._ask(job, now)
+            case "progress" if job is not None:
+                job.progress_due = False
+                yield Send(job.progress())
+            case "deadline" if job is not None:
+                limit = job.submit.deadline_s
+                yield from self._end(job, "failed", f"not done within its deadline of {limit:g} s", now)
+            case "sweep":
+                yield from self._sweep(now)
+                yield Wake(SWEEP_EVERY_S, "sweep")
+
+    def _sweep(self, now: float) -> Iterator[Command]:
+        """Gives up attempts of which nothing was heard for too long, whatever became of them."""
+        self.state.pools.forget_silent(now - HOST_SILENT_S)
+        for job in list(self.state.jobs.values()):
+            if job.run is None:
+                continue
+            for task, since in list(job.released.items()):
+                limit = job.run.stages[task[0]].choice.timeout_s
+                if now - since <= limit + GRACE_S or not self.state.pools.has_slots(job.pool_of(task[0])):
+                    continue
+                error = f"nothing was heard of it for {now - since:.0f} s"
+                if job.attempt.get(task, 1) >= ATTEMPTS_MAX:
+                    yield from self._end(job, "failed", f"stage {task[0]}, task {task[1]}: {error}", now)
+                    break
+                yield Write(job.tenant, job.name, self._retry(job, task, error))
+            if job.ended is None and job.released:
+                yield from self._progress(job)
+        yield from self._release(now)
+
+    # --- replay ---------------------------------------------------------------------------------------------------------------
+
+    def _replay(self, log: JobLog) -> None:
+        for record in log.records:
+            job = replay(self.state.jobs.get(log.job), record)
+            if job is None:
+                continue
+            self.state.jobs[log.job] = job
+            if job.ended is not None:
+                self._close(job, job.ended)
+                self.state.unsent[log.job] = job.result()
+
+    def _resume(self, now: float) -> Iterator[Command]:
+        """After a replay: everything that was under way is asked for again, under the same ids.
+
+        Also after every reconnect, where all of it is under way already and only the asking may have been lost.
+        """
+        first, self.state.live = not self.state.live, True
+        if not first:
+            return
+        for result in self.state.unsent.values():  # perhaps told before the crash, perhaps not; the id makes it once
+            yield Send(result)
+        self.state.unsent.clear()
+        for job in self.state.jobs.values():
+            if job.submit.deadline_s is not None:
+                yield Wake(max(0.0, job.at + job.submit.deadline_s - now), f"deadline:{job.name}")
+            if job.run is None:
+                yield from self._ask(job, now)
+                continue
+            for task, waits in job.run.tasks():
+                if not waits and not job.is_done(task):
+                    self._enqueue(job, task)
+        for job in list(self.state.jobs.values()):
+            if job.run is not None and job.run.finished:
+                yield from self._end(job, "done", "", now)
+        yield from self._release(now)
+        yield Wake(SWEEP_EVERY_S, "sweep")
+
+
+def _job_id(msg: SubmitJob, key: str, now: float) -> str:
+    """A job id for a client that chose none; from what is unique about the request, since an actor has no dice."""
+    return hashlib.sha256(f"{msg.tenant}\n{key}\n{now!r}\n{msg.description}".encode()).hexdigest()[:16]
+
+
+def _blame(failed: TaskFailed) -> str:
+    return failed.error if failed.bad_input else f"stage {failed.stage}: {failed.error} (attempt {failed.attempt} of {ATTEMPTS_MAX})"
+
+
+def _indexes(job: Job) -> list[Indexed]:
+    """The vector indexes that a job made, one message a video."""
+    if job.run is None or job.ended is None or job.ended.status != "done":
+        return []
+    found = []
+    for run in job.run.stages.values():
+        if run.stage.agent == "VectorIndexer":
+            for output in run.output.values():
+                if isinstance(output, dict) and "media_hash" in output:
+                    found.append(Indexed(tenant=job.tenant, media_hash=output["media_hash"], index=output))
+    return found
+
+

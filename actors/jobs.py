@@ -1,0 +1,191 @@
+"""What the conductor knows of one job, and what its results and progress are made of. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from ..bus.messages import (
+    Counted,
+    Ended,
+    Figure,
+    Index,
+    JobProgress,
+    JobResult,
+    Lowered,
+    Plan,
+    Planned,
+    Record,
+    Retried,
+    StageReport,
+    StageState,
+    SubmitJob,
+    Submitted,
+    TaskRecord,
+    Use,
+    Workflow,
+)
+from ..bus.subjects import pool
+from .run import DagRun, Task
+
+Phase = Literal["planning", "optimizing", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(slots=True)
+class Job:
+    """One job, from its submission to its end."""
+
+    submit: SubmitJob
+    at: float
+    phase: Phase = "planning"
+    workflow: Workflow | None = None
+    planned_at: float | None = None
+    run: DagRun | None = None
+    records: list[TaskRecord] = field(default_factory=list)
+    attempt: dict[Task, int] = field(default_factory=dict)
+    """Only tasks beyond their first attempt."""
+    released: dict[Task, float] = field(default_factory=dict)
+    """Tasks that are in their pool's queue or with a worker, and since when."""
+    errors: dict[Task, str] = field(default_factory=dict)
+    note: str = ""
+    asks: int = 0
+    ended: Ended | None = None
+    progress_due: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.submit.job
+
+    @property
+    def tenant(self) -> str:
+        return self.submit.tenant
+
+    def pool_of(self, stage: str) -> str:
+        assert self.run is not None
+        run = self.run.stages[stage]
+        return pool(run.stage.agent, run.choice.implementation, run.choice.hardware)
+
+    def begin(self, plan: Plan, at: float) -> list[Task]:
+        """The plan is in: the first tasks."""
+        self.phase, self.planned_at, self.workflow = "running", at, plan.workflow
+        self.run = DagRun(plan, inputs_of(self.submit))
+        return self.run.start()
+
+    def count(self, host: str, stage: str, index: Index, attempt: int, instance: str, output: Any, use: Use) -> list[Task]:
+        """A task's effect, for the first time; the tasks that became ready."""
+        assert self.run is not None
+        task = (stage, index)
+        self.records.append(TaskRecord(stage, index, attempt, host, instance, use))
+        self.released.pop(task, None)
+        self.errors.pop(task, None)
+        return self.run.done(stage, index, output)
+
+    def is_done(self, task: Task) -> bool:
+        return self.run is not None and task[1] in self.run.stages[task[0]].output
+
+    def knows(self, task: Task) -> bool:
+        """Whether this is a task of ours that is ready or done."""
+        return self.run is not None and task[0] in self.run.stages and self.run.stages[task[0]].waits.get(task[1]) == 0
+
+    def progress(self) -> JobProgress:
+        return JobProgress(
+            tenant=self.tenant,
+            job=self.name,
+            phase=self.phase,
+            stages=tuple(self._stage_states()),
+            note=self.note,
+        )
+
+    def _stage_states(self) -> list[StageState]:
+        if self.run is None:
+            return [StageState(s.name, s.agent) for s in (self.workflow.stages if self.workflow else ())]
+        released: dict[str, int] = {}
+        for stage, _ in self.released:
+            released[stage] = released.get(stage, 0) + 1
+        return [
+            StageState(
+                name,
+                r.stage.agent,
+                r.choice.implementation,
+                r.choice.hardware,
+                len(r.output),
+                released.get(name, 0),
+                self.run.width(name),
+            )
+            for name, r in self.run.stages.items()
+        ]
+
+    def result(self) -> JobResult:
+        """The one end; the job must have `ended`."""
+        assert self.ended is not None
+        measured = bool(self.records) and all(r.use.energy_how == "measured" for r in self.records)
+        return JobResult(
+            tenant=self.tenant,
+            job=self.name,
+            status=self.ended.status,
+            answer=tuple(self.run.answer()) if self.run is not None and self.ended.status == "done" else (),
+            error=self.ended.error,
+            plan=self.run.plan if self.run is not None else None,
+            stages=tuple(stage_reports(self)),
+            time_s=round(self.ended.at - self.at, 6),
+            planning_s=round((self.planned_at or self.ended.at) - self.at, 6),
+            energy_wh=Figure(sum(r.use.energy_wh for r in self.records), "measured" if measured else "modelled"),
+            cost_usd=Figure(sum(r.use.cost_usd for r in self.records), "modelled"),
+        )
+
+
+def replay(job: Job | None, record: Record) -> Job | None:
+    """A job as it is after one more record of its log; the log alone says everything about it."""
+    match record:
+        case Submitted(job=submit, at=at):
+            return Job(submit, at)
+        case _ if job is None:
+            return None
+        case Lowered(workflow=workflow):
+            job.phase, job.workflow = "optimizing", workflow
+        case Planned(plan=plan, at=at):
+            job.begin(plan, at)
+        case Counted(host=host, done=done):
+            job.count(host, done.stage, done.index, done.attempt, done.instance, done.output, done.use)
+        case Retried(stage=stage, index=index, attempt=attempt, error=error):
+            job.attempt[(stage, index)], job.errors[(stage, index)] = attempt, error
+        case Ended() as ended:
+            job.ended, job.phase = ended, ended.status
+    return job
+
+
+def inputs_of(submit: SubmitJob) -> tuple[Any, ...]:
+    """The job's inputs as `Video` values travel: `media` and `name`."""
+    return tuple({"media": msgspec.to_builtins(i.media), "name": i.name} for i in submit.inputs)
+
+
+def stage_reports(job: Job) -> list[StageReport]:
+    """What each stage took, in the workflow's order; stages without a finished task are left out."""
+    if job.run is None:
+        return []
+    by_stage: dict[str, list[TaskRecord]] = {}
+    for record in job.records:
+        by_stage.setdefault(record.stage, []).append(record)
+    reports = []
+    for name, run in job.run.stages.items():
+        records = by_stage.get(name)
+        if not records:
+            continue
+        reports.append(
+            StageReport(
+                stage=name,
+                agent=run.stage.agent,
+                implementation=run.choice.implementation,
+                hardware=run.choice.hardware,
+                tasks=len(records),
+                start_s=round(min(r.use.start for r in records) - job.at, 6),
+                end_s=round(max(r.use.end for r in records) - job.at, 6),
+                energy_wh=sum(r.use.energy_wh for r in records),
+                cost_usd=sum(r.use.cost_usd for r in records),
+                cpu_s=sum(r.use.cpu_s for r in records),
+                attempts=sum(r.attempt for r in records),
+            )
+        )
+    return reports

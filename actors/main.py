@@ -1,0 +1,111 @@
+"""One actor as a process: `murakkab conductor --nats URL`, and so on for each role."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..agents import library
+from ..bus import tracing
+from ..bus.artifacts import Artifacts, make_bucket
+from ..bus.link import Link
+from ..bus.messages import Offer
+from ..bus.roles import address, inbox
+from ..bus.streams import STREAMS
+from ..bus.subjects import token
+from ..planner.rates import rates
+from .clustermgr import ClusterManager
+from .conductor import Conductor
+from .core import Actor, Woke
+from .optimizer import Optimizer
+from .planner import Planner
+from .shell import LEASE_S, Errands, Shell
+from .worker import Worker
+
+log = logging.getLogger("murakkab.actor")
+
+ACTORS = ("planner", "optimizer", "conductor", "clustermgr", "worker")
+
+
+async def run_actor(role: str, url: str, *, data: Path, host: str = "", pythons: tuple[str, ...] = (), environ: Mapping[str, str] = os.environ) -> None:
+    """Runs one actor until SIGTERM or SIGINT. Raises Unreachable when no NATS server answers, Fenced when replaced."""
+    logging.basicConfig(level=environ.get("MURAKKAB_LOG", "WARNING"), format=f"%(asctime)s {role} %(levelname)s %(message)s")
+    tracing.setup(role)
+    link = await Link.open(address(url, role, environ), f"murakkab-{role}", inbox=inbox(role), wait_s=30.0)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        link.loop.add_signal_handler(number, stop.set)
+    close = contextlib.AsyncExitStack()
+    try:
+        if role == "conductor":
+            for spec in STREAMS:
+                await link.ensure(spec)
+            for tenant in environ.get("MURAKKAB_TENANTS", "default").split(","):
+                await make_bucket(link, token(tenant.strip()))
+        actor, errands = _make(role, link, data, host, pythons, environ, close)
+        shell = Shell(actor, link, errands, lease_s=float(environ.get("MURAKKAB_LEASE_S", LEASE_S)))
+        running = link.loop.create_task(shell.run())
+        stopped = link.loop.create_task(stop.wait())
+        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if running.done():
+            running.result()
+        else:
+            if role == "worker":
+                shell.deliver(Woke("leave"))
+            running.cancel()
+            with contextlib.suppress(TimeoutError):
+                await link.stored(2.0)
+    finally:
+        await close.aclose()
+        await link.close()
+        tracing.shutdown()
+
+
+def _make(
+    role: str, link: Link, data: Path, host: str, pythons: tuple[str, ...], environ: Mapping[str, str], close: contextlib.AsyncExitStack
+) -> tuple[Actor, Errands]:
+    """The actor, and what its shell can do for it."""
+    match role:
+        case "planner":
+            return Planner(library.agents()), {}
+        case "optimizer":
+            return Optimizer(library.implementations(), rates(environ)), {}
+        case "conductor":
+            return Conductor(), {}
+        case "clustermgr":
+            return ClusterManager(library.implementations()), {}
+        case "worker":
+            from ..agents.host import Instances
+
+            name = token(host or socket.gethostname())
+            offers, homes = find_offers(pythons, environ)
+            instances = Instances(library.implementations(), data / "artifacts", data / "logs", Artifacts(link), homes)
+            close.push_async_callback(instances.close)
+            return Worker(name, library.implementations(), offers, rates(environ), os.cpu_count() or 1), instances.errands
+    raise ValueError(f"there is no actor '{role}'")
+
+
+def find_offers(pythons: tuple[str, ...], environ: Mapping[str, str]) -> tuple[tuple[Offer, ...], dict[tuple[str, str], str]]:
+    """What this host can run, and in which interpreter where it is not this one."""
+    import subprocess
+
+    here = {key for key, row in library.implementations().items() if not library.missing(row, environ)}
+    homes: dict[tuple[str, str], str] = {}
+    for python in pythons:
+        ask = "import os; from murakkab.agents import library as l; [print(*k, sep='\\t') for k, r in l.implementations().items() if not l.missing(r, os.environ)]"
+        answer = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False, timeout=60)
+        if answer.returncode:
+            raise ValueError(f"--python {python}: murakkab cannot be imported there: {answer.stderr.strip().splitlines()[-1:]}")
+        for line in answer.stdout.splitlines():
+            agent, _, name = line.partition("\t")
+            if (agent, name) not in here:
+                homes[(agent, name)] = python
+    rows = library.implementations()
+    return tuple(Offer(a, n, rows[(a, n)].hardware) for a, n in rows if (a, n) in here or (a, n) in homes), homes

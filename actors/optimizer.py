@@ -1,0 +1,82 @@
+"""The optimizer: which implementation, on what, for every stage; steered to warm models by what the hosts say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from ..agents.library import Implementation
+from ..bus.messages import HostHeartbeat, JobResult, MakePlan, Message, Offer, PlanMade, PlanRefused, StageReport
+from ..planner.choose import Candidate, Infeasible, NoOffer, Profile, Rates, choose
+from .core import ActorBug, Command, Event, Heard, Resumed, Send, Wake, Woke
+
+HOST_SILENT_S = 10.0
+SWEEP_EVERY_S = 5.0
+
+Key = tuple[str, str, str]
+"""(agent, implementation, hardware)"""
+
+
+class Optimizer:
+    role: ClassVar[str] = "optimizer"
+    hears: ClassVar[tuple[type[Message], ...]] = (MakePlan, HostHeartbeat, JobResult)
+    replays: ClassVar[tuple[type[Message], ...]] = ()
+    works: ClassVar[tuple[type[Message], ...]] = ()
+
+    def __init__(self, library: Mapping[tuple[str, str], Implementation], rates: Mapping[str, Rates]) -> None:
+        self.library, self.rates = library, rates
+        self.hosts: dict[str, tuple[float, HostHeartbeat]] = {}
+        self.profiles: dict[Key, Profile] = {}
+
+    def on(self, event: Event, now: float) -> Iterable[Command]:
+        match event:
+            case Heard(msg=HostHeartbeat() as beat):
+                if beat.leaving:
+                    self.hosts.pop(beat.host, None)
+                else:
+                    self.hosts[beat.host] = (now, beat)
+            case Heard(msg=MakePlan() as msg):
+                return [self._plan(msg)]
+            case Heard(msg=JobResult(stages=stages)):
+                for report in stages:
+                    self._learn(report)
+            case Resumed() | Woke():
+                self.hosts = {h: (at, b) for h, (at, b) in self.hosts.items() if now - at < HOST_SILENT_S}
+                return [Wake(SWEEP_EVERY_S, "sweep")] if not isinstance(event, Resumed) or not self.hosts else ()
+        return ()
+
+    def _plan(self, msg: MakePlan) -> Send:
+        offers: dict[str, list[Offer]] = {}
+        warm: set[Key] = set()
+        seen: set[Offer] = set()
+        for _, beat in self.hosts.values():
+            for offer in beat.offers:
+                if offer not in seen and (offer.agent, offer.implementation) in self.library:
+                    seen.add(offer)
+                    offers.setdefault(offer.agent, []).append(offer)
+            warm |= {(i.agent, i.implementation, i.hardware) for i in beat.instances if i.state == "warm"}
+        candidates = {(o.agent, o.implementation, o.hardware): self._candidate(o, warm) for o in seen}
+        try:
+            return Send(PlanMade(job=msg.job, plan=choose(msg.workflow, msg.constraints, offers, candidates, msg.quality_floor)))
+        except NoOffer as error:
+            return Send(PlanRefused(job=msg.job, error=str(error), wait=True))
+        except Infeasible as error:
+            return Send(PlanRefused(job=msg.job, error=str(error)))
+
+    def _candidate(self, offer: Offer, warm: set[Key]) -> Candidate:
+        key = (offer.agent, offer.implementation, offer.hardware)
+        row = self.library[key[:2]]
+        profile = self.profiles.get(key) or Profile(row.work_s, row.work_s, row.load_s)
+        return Candidate(row, offer.hardware, profile, self.rates.get(offer.hardware) or self.rates["cpu"], key in warm)
+
+    def _learn(self, report: StageReport) -> None:
+        key = (report.agent, report.implementation, report.hardware)
+        row = self.library.get(key[:2])
+        if row is None or not report.tasks:
+            return
+        before = self.profiles.get(key) or Profile(row.work_s, row.work_s, row.load_s)
+        self.profiles[key] = before.refined(report.cpu_s / report.tasks, max(report.cpu_s / report.tasks, 1e-4), report.tasks)
+
+    def check(self) -> None:
+        if any(p.work_s < 0 or p.time_s < 0 for p in self.profiles.values()):
+            raise ActorBug("a profile is negative")

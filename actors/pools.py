@@ -1,0 +1,129 @@
+"""What waits for which pool, and what may be released to it now. Pure.
+
+What waits, waits here and not in the queue: so order is decided late, a plan can still change, and a queue never hides
+an hour of work. Tenants take turns; within a tenant, first ready, first released.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..bus.messages import HostHeartbeat
+from ..bus.subjects import pool as pool_name
+from .core import ActorBug
+from .run import Task
+
+AHEAD = 4
+"""Released tasks per slot. More than one keeps slots busy over the round trip; few keep decisions late."""
+UNKNOWN_SLOTS = 1
+"""A pool that nobody serves yet gets this many slots' worth, so that a worker that warms up finds work."""
+
+Waiting = tuple[str, Task]
+"""(job, task)"""
+
+
+@dataclass(slots=True)
+class Pool:
+    """One work queue."""
+
+    waiting: dict[str, deque[Waiting]] = field(default_factory=dict)
+    """By tenant; the first tenant is the next in turn."""
+    released: set[Waiting] = field(default_factory=set)
+    slots: int = 0
+
+
+@dataclass(slots=True)
+class Pools:
+    pools: dict[str, Pool] = field(default_factory=dict)
+    hosts: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
+    """Host to (last heard, slots by pool)."""
+    dirty: set[str] = field(default_factory=set)
+    """Pools where something may be released."""
+
+    def enqueue(self, name: str, tenant: str, job: str, task: Task) -> None:
+        pool = self.pools.get(name)
+        if pool is None:
+            pool = self.pools[name] = Pool()
+            self._count_slots()
+        pool.waiting.setdefault(tenant, deque()).append((job, task))
+        self.dirty.add(name)
+
+    def done(self, name: str, job: str, task: Task) -> None:
+        """A released task came to its end, or to the end of an attempt."""
+        pool = self.pools.get(name)
+        if pool is None:
+            return
+        if (job, task) in pool.released:
+            pool.released.discard((job, task))
+        else:  # it was waiting to be released again when a late result of an earlier attempt came
+            for queue in pool.waiting.values():
+                if (job, task) in queue:
+                    queue.remove((job, task))
+                    break
+        self.dirty.add(name)
+
+    def drop(self, job: str) -> None:
+        """A job has ended: nothing of it waits any more, and what was released no longer counts."""
+        for name, pool in self.pools.items():
+            for tenant, queue in list(pool.waiting.items()):
+                kept = deque(w for w in queue if w[0] != job)
+                if kept:
+                    pool.waiting[tenant] = kept
+                else:
+                    del pool.waiting[tenant]
+            pool.released = {w for w in pool.released if w[0] != job}
+            self.dirty.add(name)
+
+    def release(self) -> Iterator[tuple[str, str, Task]]:
+        """(pool, job, task) for everything that may go now; it counts as released."""
+        while self.dirty:
+            name = self.dirty.pop()
+            pool = self.pools[name]
+            limit = AHEAD * max(pool.slots, UNKNOWN_SLOTS)
+            while pool.waiting and len(pool.released) < limit:
+                tenant = next(iter(pool.waiting))
+                queue = pool.waiting.pop(tenant)
+                job, task = queue.popleft()
+                if queue:
+                    pool.waiting[tenant] = queue  # to the end of the turn
+                pool.released.add((job, task))
+                yield name, job, task
+
+    def has_slots(self, name: str) -> bool:
+        pool = self.pools.get(name)
+        return pool is not None and pool.slots > 0
+
+    def beat(self, beat: HostHeartbeat, now: float) -> None:
+        slots: dict[str, int] = {}
+        if not beat.leaving:
+            for i in beat.instances:
+                if i.state == "warm":
+                    key = pool_name(i.agent, i.implementation, i.hardware)
+                    slots[key] = slots.get(key, 0) + i.slots
+        known = self.hosts.get(beat.host)
+        self.hosts[beat.host] = (now, slots)
+        if known is None or known[1] != slots:
+            self._count_slots()
+
+    def forget_silent(self, before: float) -> None:
+        silent = [host for host, (heard, _) in self.hosts.items() if heard < before]
+        for host in silent:
+            del self.hosts[host]
+        if silent:
+            self._count_slots()
+
+    def _count_slots(self) -> None:
+        for name, pool in self.pools.items():
+            slots = sum(s.get(name, 0) for _, s in self.hosts.values())
+            if slots > pool.slots:
+                self.dirty.add(name)
+            pool.slots = slots
+
+    def check(self, released: Mapping[str, Mapping[Task, float]]) -> None:
+        """`released` is what the jobs think is released."""
+        mine = {w for pool in self.pools.values() for w in pool.released}
+        theirs = {(job, task) for job, tasks in released.items() for task in tasks}
+        if mine != theirs:
+            raise ActorBug(f"pools and jobs disagree on what is released: {sorted(mine ^ theirs)[:3]}")

@@ -1,0 +1,68 @@
+"""What a host has: CPU and memory by psutil, GPUs by NVML. A missing driver is a clear note, never an error."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from typing import Any
+
+import psutil
+
+from ..bus.messages import Device
+
+
+def cpu_device() -> Device:
+    """All cores as one device. `busy` is the mean since the last look; the first look gives 0."""
+    memory = psutil.virtual_memory()
+    return Device(
+        name=platform.processor() or platform.machine(),
+        kind="cpu",
+        memory_mb=memory.total >> 20,
+        memory_used_mb=(memory.total - memory.available) >> 20,
+        busy=psutil.cpu_percent(interval=None) / 100,
+    )
+
+
+@cache
+def _nvml() -> tuple[Any, str]:
+    """(the started library or None, why it is None)."""
+    try:
+        import pynvml
+    except ImportError:
+        return None, "no GPU: the package nvidia-ml-py is not installed"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return None, f"no GPU: {error}"
+    return pynvml, ""
+
+
+def gpu_devices() -> tuple[tuple[Device, ...], str]:
+    """The GPUs, and a note that says why there are none."""
+    nvml, note = _nvml()
+    if nvml is None:
+        return (), note
+    found = []
+    for i in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(i)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        name = nvml.nvmlDeviceGetName(handle)
+        found.append(
+            Device(
+                name=name.decode() if isinstance(name, bytes) else name,
+                kind="gpu",
+                memory_mb=memory.total >> 20,
+                memory_used_mb=memory.used >> 20,
+                busy=_or_none(lambda h=handle: nvml.nvmlDeviceGetUtilizationRates(h).gpu / 100, nvml),
+                power_w=_or_none(lambda h=handle: nvml.nvmlDeviceGetPowerUsage(h) / 1000, nvml),
+            )
+        )
+    return tuple(found), "" if found else "no GPU: NVML lists none"
+
+
+def _or_none(read: Any, nvml: Any) -> float | None:
+    """Not every board tells everything."""
+    try:
+        return float(read())
+    except nvml.NVMLError:
+        return None

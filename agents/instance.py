@@ -1,0 +1,174 @@
+"""The process of one instance: `python -m murakkab.agents.instance`. It loads one model and answers calls until its input ends.
+
+Protocol, one JSON object a line: first the setup on standard input; then `{"ready": …}` or `{"failed": …}` on standard
+output; then calls in, answers out, in any order. The worker is the only one who speaks to it; it never sees the bus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import inspect
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ..bus import tracing
+from .interface import BadInput, Call, Files
+
+LINE_MAX = 64 << 20
+"""Bytes of one line; the bus carries at most 1 MB, so this is never the limit."""
+
+
+class Setup(Struct):
+    """What an instance is to be."""
+
+    entry: str
+    options: dict[str, Any]
+    slots: int
+    folder: str
+    agent: str = ""
+    implementation: str = ""
+
+
+class CallIn(Struct):
+    n: int
+    inputs: dict[str, Any]
+    args: dict[str, Any]
+    trace: str = ""
+    job: str = ""
+
+
+class Answer(Struct, omit_defaults=True):
+    """`cpu_s` are the busy CPU-seconds of this process since its last answer, so that they add up over concurrent calls."""
+
+    n: int
+    output: Any = None
+    cpu_s: float = 0.0
+    error: str = ""
+    bad_input: bool = False
+
+
+class Ready(Struct):
+    ready: bool
+    load_s: float = 0.0
+    error: str = ""
+
+
+def die_with_parent() -> None:
+    """On Linux, asks the kernel to end this process when its worker is gone, however that went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class _Server:
+    def __init__(self, setup: Setup, out: int) -> None:
+        self.setup, self.out = setup, out
+        module, _, name = setup.entry.partition(":")
+        self.model: Any = getattr(importlib.import_module(module), name)(**setup.options)
+        self.files = Files(Path(setup.folder))
+        self.threads = ThreadPoolExecutor(max_workers=setup.slots)
+        self.asynchronous = hasattr(self.model, "run_async")
+        self.cpu_s = 0.0
+        self.lines: list[bytes] = []
+        self.encode = msgspec.json.Encoder().encode
+
+    def write(self, value: Struct) -> None:
+        """Answers of one turn of the loop go out in one write."""
+        if not self.lines:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self.lines.append(self.encode(value))
+
+    def _flush(self) -> None:
+        data = b"\n".join(self.lines) + b"\n"
+        self.lines.clear()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.out, view) :]
+
+    def busy_s(self) -> float:
+        """CPU-seconds of this process and the children that it has waited for, since last asked."""
+        t = os.times()
+        now = t.user + t.system + t.children_user + t.children_system if self.setup.slots == 1 else time.process_time()
+        used, self.cpu_s = max(0.0, now - self.cpu_s), now
+        return used
+
+    async def answer(self, call: CallIn) -> None:
+        """Never raises: a failure is an answer too."""
+        attributes = {"gen_ai.operation.name": self.setup.agent, "murakkab.implementation": self.setup.implementation, "murakkab.job": call.job}
+        try:
+            with tracing.span(f"model: {self.setup.implementation}", call.trace, attributes=attributes):
+                given = Call(call.inputs, call.args, self.files)
+                if self.asynchronous:
+                    result = await self.model.run_async(given)
+                else:
+                    result = await asyncio.get_running_loop().run_in_executor(self.threads, self.model.run, given)
+            output = [msgspec.to_builtins(x) for x in result] if isinstance(result, Sequence) else msgspec.to_builtins(result)
+            self.write(Answer(call.n, output, self.busy_s()))
+        except BadInput as error:
+            self.write(Answer(call.n, None, self.busy_s(), " ".join(str(error).split()), True))
+        except msgspec.ValidationError as error:
+            self.write(Answer(call.n, None, self.busy_s(), f"{self.setup.agent}: {error}", True))
+        except Exception as error:
+            traceback.print_exc()
+            self.write(Answer(call.n, None, self.busy_s(), f"{type(error).__name__}: {' '.join(str(error).split())}"[:2_000]))
+
+
+async def _serve(out: int) -> int:
+    reader = asyncio.StreamReader(limit=LINE_MAX)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    first = await reader.readline()
+    if not first:
+        return 0
+    setup = msgspec.json.decode(first, type=Setup)
+    tracing.setup(f"instance-{setup.agent}")
+    start = time.perf_counter()
+    try:
+        server = _Server(setup, out)
+        await loop.run_in_executor(None, server.model.load)
+    except Exception as error:
+        traceback.print_exc()
+        os.write(out, msgspec.json.encode(Ready(False, error=f"{type(error).__name__}: {' '.join(str(error).split())}"[:2_000])) + b"\n")
+        return 1
+    server.busy_s()
+    os.write(out, msgspec.json.encode(Ready(True, time.perf_counter() - start)) + b"\n")
+    decode = msgspec.json.Decoder(CallIn).decode
+    tasks: set[asyncio.Task[None]] = set()
+    while line := await reader.readline():
+        task = loop.create_task(server.answer(decode(line)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    for task in tasks:
+        task.cancel()
+    close = getattr(server.model, "close", None)
+    if close is not None:
+        done = close()
+        if inspect.isawaitable(done):
+            await done
+    return 0
+
+
+def main() -> None:
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which ends us in good order
+    # what libraries print must not get between the answers: the real standard output becomes ours alone
+    out = os.dup(1)
+    os.dup2(2, 1)
+    code = asyncio.run(_serve(out))
+    tracing.shutdown()
+    os._exit(code)  # threads of native libraries may hang at interpreter exit; nothing of ours is left to save
+
+
+if __name__ == "__main__":
+    main()

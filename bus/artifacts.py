@@ -1,0 +1,119 @@
+"""The artifact store: bytes by content hash, in a JetStream object-store bucket of each tenant.
+
+Files stream through in chunks of 128 KB; nothing is ever held in memory whole. What a host has fetched once stays in its
+folder under its hash, so stages on one host share it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from nats.js.api import ObjectMeta, ObjectStoreConfig
+from nats.js.errors import APIError, NotFoundError
+
+from .link import Link
+from .messages import ArtifactRef
+
+KEEP_S = 7 * 86_400.0
+"""Artifacts go a week after they were stored, as job logs do."""
+
+
+class ArtifactMissing(LookupError):
+    """No such artifact in the tenant's bucket."""
+
+
+def bucket(tenant: str) -> str:
+    return f"artifacts_{tenant}"
+
+
+async def make_bucket(link: Link, tenant: str) -> None:
+    """For whoever may create streams (the conductor)."""
+    try:
+        await link.js.object_store(bucket(tenant))
+    except (NotFoundError, APIError):
+        await link.js.create_object_store(bucket(tenant), ObjectStoreConfig(ttl=KEEP_S))
+
+
+def hash_file(path: Path) -> tuple[str, int]:
+    """(lower-case hex SHA-256, size in bytes) of a file, read in blocks."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    return digest.hexdigest(), size
+
+
+class Artifacts:
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._buckets: dict[str, Any] = {}
+        self._stored: set[tuple[str, str]] = set()
+        self._busy: dict[str, asyncio.Lock] = {}
+
+    async def _bucket(self, tenant: str) -> Any:
+        if tenant not in self._buckets:
+            try:
+                self._buckets[tenant] = await self.link.js.object_store(bucket(tenant))
+            except (NotFoundError, APIError):
+                raise ArtifactMissing(f"tenant '{tenant}' has no artifact store; is a conductor running?") from None
+        return self._buckets[tenant]
+
+    async def has(self, tenant: str, ref: ArtifactRef) -> bool:
+        if (tenant, ref.sha256) in self._stored:
+            return True
+        try:
+            await (await self._bucket(tenant)).get_info(ref.sha256)
+        except NotFoundError:
+            return False
+        self._stored.add((tenant, ref.sha256))
+        return True
+
+    async def store(self, tenant: str, ref: ArtifactRef, path: Path) -> None:
+        """Takes a file to the store unless it is there."""
+        async with self._busy.setdefault(ref.sha256, asyncio.Lock()):
+            if await self.has(tenant, ref):
+                return
+            with path.open("rb") as f:
+                await (await self._bucket(tenant)).put(ref.sha256, f, ObjectMeta(name=ref.sha256, description=ref.media_type))
+            self._stored.add((tenant, ref.sha256))
+
+    async def fetch(self, tenant: str, ref: ArtifactRef, folder: Path) -> Path:
+        """The artifact as `folder/<sha256>`, fetched if it is not there. Raises ArtifactMissing; OSError for a full disk."""
+        path = folder / ref.sha256
+        if path.exists():
+            return path
+        async with self._busy.setdefault(ref.sha256, asyncio.Lock()):
+            if path.exists():
+                return path
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f".{ref.sha256[:16]}-{os.urandom(4).hex()}"
+            try:
+                with part.open("wb") as f:
+                    got = await (await self._bucket(tenant)).get(ref.sha256, writeinto=f)
+                # the client library has compared the bytes with this digest; the name must be the same hash
+                digest = base64.urlsafe_b64decode(got.info.digest.partition("=")[2]).hex()
+                if digest != ref.sha256 or got.info.size != ref.size:
+                    raise ArtifactMissing(f"artifact {ref.sha256[:12]} in the store has other bytes than its name says")
+                part.rename(path)
+            except NotFoundError:
+                raise ArtifactMissing(f"artifact {ref.sha256[:12]} is not in the store") from None
+            finally:
+                part.unlink(missing_ok=True)
+        return path
+
+    @staticmethod
+    def keep(data: bytes, folder: Path, media_type: str) -> ArtifactRef:
+        """Small bytes as a local artifact."""
+        ref = ArtifactRef(hashlib.sha256(data).hexdigest(), len(data), media_type)
+        path = folder / ref.sha256
+        if not path.exists():
+            part = folder / f".{ref.sha256[:16]}-{os.urandom(4).hex()}"
+            part.write_bytes(data)
+            part.rename(path)
+        return ref

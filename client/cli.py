@@ -1,0 +1,137 @@
+"""The command line: `murakkab run …` and its sisters. Exit status: 0 done, 1 the job failed, 2 wrong usage or infeasible.
+
+Only parsing and exit codes live here; each command's work is in a file of its own, imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+ACTORS = ("planner", "optimizer", "conductor", "clustermgr", "worker")
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="murakkab", description="Say what you want; Murakkab picks agents, models and hardware, and runs it.")
+    sub = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        q = sub.add_parser(name, help=text, description=text)
+        q.add_argument("--nats", default="", metavar="URL", help="a running NATS server (default: $NATS_URL, else an embedded one)")
+        q.add_argument("--data", type=Path, default=None, metavar="DIR", help="data folder (default: under $MURAKKAB_HOME or ~/.cache/murakkab)")
+        return q
+
+    q = add("run", "Run a job: a description in words and its inputs.")
+    q.add_argument("description", metavar="DESCRIPTION")
+    q.add_argument("inputs", nargs="*", type=Path, metavar="INPUT")
+    q.add_argument("--task", action="append", default=[], metavar="T", help="a hint, one step in words; may be repeated")
+    q.add_argument("--constraint", action="append", default=[], metavar="C", help="MIN_COST, MIN_LATENCY, MIN_ENERGY or MAX_QUALITY; the first matters most")
+    q.add_argument("--quality-floor", type=float, metavar="Q", help="least quality of every stage, 0..1")
+    q.add_argument("--deadline", type=float, metavar="S", help="seconds after which the job fails")
+    q.add_argument("--budget", type=float, metavar="USD", help="most dollars that the plan may be estimated at")
+    q.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    q.add_argument("--trace", type=Path, metavar="FILE.html", help="where the picture of the run goes")
+
+    q = add("up", "Run a whole system here until Ctrl-C: NATS if none is given, the control actors, a worker.")
+    q.add_argument("--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations the worker offers too")
+    q.add_argument("--no-worker", action="store_true", help="control actors only")
+    for role in ACTORS:
+        q = add(role, f"Run the {role} actor alone, for a real deployment.")
+        if role == "worker":
+            q.add_argument("--host", default="", help="this host's name (default: its hostname)")
+            q.add_argument("--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations are offered too")
+    q = add("library", "Agents and implementations, with the types they take and give.")
+    q.add_argument("--json", action="store_true")
+    q = add("status", "Hosts, warm instances and running jobs.")
+    q.add_argument("--json", action="store_true")
+    q = add("trace", "What happened to a job: stages, tasks, times, energy.")
+    q.add_argument("job", metavar="JOB")
+    q.add_argument("--json", action="store_true")
+    q.add_argument("--html", type=Path, metavar="FILE.html", help="also write the picture")
+    q = add("cancel", "Stop a running job.")
+    q.add_argument("job", metavar="JOB")
+    q = add("doctor", "What this machine has, what is missing, and how to get it.")
+    q.add_argument("--json", action="store_true")
+    return p
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parser().parse_args(argv)
+    try:
+        code = asyncio.run(_dispatch(args))
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        code = 1
+    except Exception as error:
+        code = _complain(error)
+    sys.exit(code)
+
+
+async def _dispatch(args: argparse.Namespace) -> int:
+    match args.command:
+        case "run":
+            from .run import run
+
+            return await run(args)
+        case "up":
+            from .up import up
+
+            return await up(args)
+        case "library":
+            from .inspect import library
+
+            return library(args.json)
+        case "doctor":
+            from .inspect import doctor
+
+            return doctor(args.json, args.nats)
+        case "status":
+            from .status import status
+
+            return await status(args)
+        case "trace":
+            from .trace import trace
+
+            return await trace(args)
+        case "cancel":
+            from .status import cancel
+
+            return await cancel(args)
+    return await _actor(args)
+
+
+async def _actor(args: argparse.Namespace) -> int:
+    from ..actors.main import run_actor
+    from .system import home
+
+    url = args.nats or os.environ.get("NATS_URL", "")
+    if not url:
+        print(f"murakkab {args.command}: name the NATS server with --nats URL or NATS_URL", file=sys.stderr)
+        return 2
+    data = args.data or home(os.environ) / args.command
+    await run_actor(args.command, url, data=data, host=getattr(args, "host", ""), pythons=tuple(getattr(args, "python", ())))
+    return 0
+
+
+def _complain(error: Exception) -> int:
+    """One line for what a user can mend; a traceback only for a bug of ours, and only when asked for."""
+    if os.environ.get("MURAKKAB_DEBUG"):
+        raise error
+    from ..bus.link import Unreachable
+    from ..bus.roles import BadAddress
+    from ..bus.server import NoServer
+    from .session import BadRequest
+
+    text = " ".join(str(error).split()) or type(error).__name__
+    usage = isinstance(error, BadRequest | BadAddress)
+    known = usage or isinstance(error, Unreachable | NoServer | TimeoutError | OSError)
+    print(f"murakkab: {text}" if known else f"murakkab: {type(error).__name__}: {text} (a bug; MURAKKAB_DEBUG=1 shows where)", file=sys.stderr)
+    return 2 if usage else 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""`murakkab run`: submits, shows the plan and the progress, prints the answer and what it cost, draws the picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+
+from ..bus.messages import JobProgress, JobResult, Plan
+from .job import Job, JobFailed, JobHandle, Result
+from .session import BadRequest
+from .trace import draw, rebuild
+
+
+async def run(args: argparse.Namespace) -> int:
+    job = Job(
+        description=args.description,
+        inputs=args.inputs,
+        tasks=args.task,
+        constraints=args.constraint or ["MIN_COST"],
+        deadline_s=args.deadline,
+        quality_floor=args.quality_floor,
+        budget_usd=args.budget,
+    )
+    bars = Bars(sys.stderr) if sys.stderr.isatty() else None
+    _check_early(job)
+    try:
+        async with job.start(args.nats) as handle:
+            return await _follow(handle, args, bars)
+    except JobFailed as failed:
+        _print_failure(failed.result, args.json)
+        return 1
+
+
+def _check_early(job: Job) -> None:
+    """What needs no server to be refused is refused before one is started. Raises BadRequest."""
+    from ..bus.messages import ArtifactRef, Input, SubmitJob
+    from ..planner.request import refusal
+
+    stand_in = ArtifactRef("0" * 64, 1, "application/octet-stream")
+    goals = (job.constraints,) if isinstance(job.constraints, str) else tuple(job.constraints)
+    problem = refusal(
+        SubmitJob(
+            tenant="default",
+            description=job.description,
+            inputs=tuple(Input(str(p)[:500], stand_in) for p in job.inputs),
+            tasks=tuple(job.tasks),
+            constraints=goals,
+            deadline_s=job.deadline_s,
+            quality_floor=job.quality_floor,
+            budget_usd=job.budget_usd,
+        )
+    )
+    if problem:
+        raise BadRequest(problem)
+
+
+async def _follow(handle: JobHandle, args: argparse.Namespace, bars: Bars | None) -> int:
+    try:
+        async for news in handle.events():
+            if bars:
+                bars.show(news)
+    finally:
+        if bars:
+            bars.clear()
+    try:
+        result = await handle.result()
+    except JobFailed as failed:
+        _print_failure(failed.result, args.json)
+        return 1
+    picture = args.trace or _default_picture(handle.job, args.data)
+    past = rebuild(await handle.session.log_of(handle.job))
+    if past is not None:
+        draw(past, picture)
+    if args.json:
+        print(json.dumps(as_json(result, str(picture))))
+    else:
+        print_plan(result.message.plan, sys.stdout)
+        print_answer(result.answer, sys.stdout)
+        print_cost(result, sys.stdout)
+        print(f"picture  {picture}")
+    return 0
+
+
+def _default_picture(job: str, data: Path | None) -> Path:
+    import os
+
+    from .system import home
+
+    return (data or home(os.environ)) / "traces" / f"{job}.html"
+
+
+def as_json(result: Result, picture: str = "") -> dict[str, Any]:
+    """The object of `--json`; its fields are a contract."""
+    m = result.message
+    return {
+        "job": m.job,
+        "status": m.status,
+        "answer": result.answer,
+        "plan": msgspec.to_builtins(m.plan),
+        "stages": [
+            {k: v for k, v in msgspec.to_builtins(s).items()} for s in m.stages
+        ],
+        "time_s": m.time_s,
+        "planning_s": m.planning_s,
+        "energy_wh": msgspec.to_builtins(m.energy_wh),
+        "cost_usd": msgspec.to_builtins(m.cost_usd),
+        "picture": picture,
+    }  # fmt: skip
+
+
+def _print_failure(result: JobResult, as_object: bool) -> None:
+    if as_object:
+        print(json.dumps({"job": result.job, "status": result.status, "error": result.error, "answer": []}))
+    print(f"murakkab: job {result.job} {result.status}: {result.error}", file=sys.stderr)
+
+
+def print_plan(plan: Plan | None, out: TextIO) -> None:
+    if plan is None:
+        return
+    print(f"plan     {plan.workflow.kind}: {len(plan.workflow.stages)} stages", file=out)
+    chosen = {c.stage: c for c in plan.choices}
+    for stage in plan.workflow.stages:
+        choice = chosen[stage.name]
+        sources = ", ".join(e.stage or "inputs" for e in stage.edges) or "nothing"
+        mapped = ("once", "per input", "per scene")[stage.depth]
+        print(f"  {stage.name:<12} {stage.agent:<16} {mapped:<10} {choice.implementation} on {choice.hardware}  <- {sources}", file=out)
+
+
+def print_answer(answer: list[Any], out: TextIO) -> None:
+    for part in answer:
+        print(file=out)
+        match part:
+            case {"objects_seen": seen, "objects_mentioned": mentioned}:
+                print(f"{part['name']}", file=out)
+                for o in seen:
+                    print(f"  seen       {o['label']:<14} {o['start_s']:6.1f} s to {o['end_s']:6.1f} s   score {o['score']:.2f}", file=out)
+                for o in mentioned:
+                    print(f'  mentioned  {o["label"]:<14} {o["start_s"]:6.1f} s   "{o["quote"]}"', file=out)
+                if not seen and not mentioned:
+                    print("  no objects seen or mentioned", file=out)
+                for line in part["summary"].splitlines():
+                    print(f"  summary    {line}", file=out)
+                if part.get("summary_dropped"):
+                    print(f"  ({len(part['summary_dropped'])} sentences of the language model were dropped: they contradict the facts)", file=out)
+            case {"question": question, "answer": text}:
+                print(f"question   {question}\nanswer     {text}", file=out)
+                for e in part.get("evidence", ()):
+                    print(f'  {e["name"]} {e["start_s"]:.1f} s ({e["kind"]}, {e["score"]:.2f}): "{e["text"]}"', file=out)
+            case _:
+                print(json.dumps(part, indent=2), file=out)
+
+
+def print_cost(result: Result, out: TextIO) -> None:
+    m = result.message
+    print(file=out)
+    print(f"{'stage':<12} {'implementation':<30} {'tasks':>5} {'start s':>8} {'end s':>7} {'CPU s':>7} {'mWh':>8}", file=out)
+    for s in m.stages:
+        print(
+            f"{s.stage:<12} {s.implementation:<30} {s.tasks:>5} {s.start_s:>8.2f} {s.end_s:>7.2f} {s.cpu_s:>7.2f} {s.energy_wh * 1000:>8.3f}",
+            file=out,
+        )
+    print(f"\ntime     {m.time_s:.2f} s (planning {m.planning_s:.3f} s)", file=out)
+    print(f"energy   {m.energy_wh.value * 1000:.2f} mWh ({m.energy_wh.how})", file=out)
+    print(f"cost     ${m.cost_usd.value:.6f} ({m.cost_usd.how})", file=out)
+
+
+class Bars:
+    """Live progress on a terminal: one line a stage, redrawn in place."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out, self.lines = out, 0
+
+    def show(self, news: JobProgress) -> None:
+        rows = [f"{news.phase}{': ' + news.note if news.note else ''}"]
+        for s in news.stages:
+            total = s.total
+            share = s.done / total if total else 0.0
+            bar = "█" * int(share * 20) + "░" * (20 - int(share * 20))
+            rows.append(f"  {s.stage:<12} {bar} {s.done}/{'?' if total is None else total}  {s.implementation}")
+        self.clear()
+        self.out.write("\n".join(rows) + "\n")
+        self.out.flush()
+        self.lines = len(rows)
+
+    def clear(self) -> None:
+        if self.lines:
+            self.out.write(f"\x1b[{self.lines}F\x1b[J")
+            self.out.flush()
+            self.lines = 0

@@ -1,0 +1,90 @@
+"""`murakkab status` and `murakkab cancel`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+from typing import Any
+
+import msgspec
+
+from ..bus.link import Link
+from ..bus.messages import DesiredInstances, HostHeartbeat, JobList, ListJobs
+from ..bus.roles import address, inbox
+from ..bus.subjects import subject_of, wildcard
+from ..bus.wire import decode, encode
+from .locate import running_here
+from .session import TENANT, BadRequest, Session
+
+LISTEN_S = 2.5
+"""A little more than the workers' beat."""
+
+
+async def status(args: argparse.Namespace) -> int:
+    url = _running(args)
+    link = await Link.open(address(url, "observer", os.environ), "murakkab-status", inbox=inbox("observer"))
+    beats: dict[str, HostHeartbeat] = {}
+
+    async def heard(msg: Any) -> None:
+        beat = decode(msg.data)
+        if isinstance(beat, HostHeartbeat):
+            beats[beat.host] = beat
+
+    try:
+        await link.subscribe(wildcard(HostHeartbeat), heard)
+        ask = ListJobs(tenant=TENANT)
+        try:
+            jobs = decode((await link.request(subject_of(ask), encode(ask), 3.0)).data)
+        except TimeoutError:
+            jobs = JobList(jobs=())
+        await asyncio.sleep(LISTEN_S)
+        wanted = [decode(m.data) async for m in link.replay(DesiredInstances.stream, wildcard(DesiredInstances), newest_only=True)]
+    finally:
+        await link.close()
+    listed = jobs.jobs if isinstance(jobs, JobList) else ()
+    reasons = {w.host: w.reasons for w in wanted if isinstance(w, DesiredInstances)}
+    if args.json:
+        print(json.dumps({"hosts": msgspec.to_builtins(list(beats.values())), "jobs": msgspec.to_builtins(listed), "reasons": msgspec.to_builtins(reasons)}))
+        return 0
+    _print_hosts(beats, reasons)
+    print(f"\n{len(listed)} running jobs")
+    for job in listed:
+        done = sum(s.done for s in job.stages)
+        print(f"  {job.job}  {job.phase}  {done} tasks done  {job.note}")
+    return 0
+
+
+def _print_hosts(beats: dict[str, HostHeartbeat], reasons: dict[str, tuple[str, ...]]) -> None:
+    if not beats:
+        print("no host has been heard of: is a worker running?")
+    for beat in beats.values():
+        print(f"host {beat.host}: {beat.cores} cores")
+        for d in beat.devices:
+            busy = "?" if d.busy is None else f"{d.busy:.0%}"
+            power = "" if d.power_w is None else f", {d.power_w:.0f} W"
+            print(f"  {d.kind} {d.name}: {busy} busy, {d.memory_used_mb} of {d.memory_mb} MB{power}")
+        if beat.gpu_note:
+            print(f"  {beat.gpu_note}")
+        for i in beat.instances:
+            print(f"  {i.state:<8} {i.implementation:<30} for {i.agent:<16} {i.busy}/{i.slots} busy  {i.memory_mb} MB  {i.error}")
+        for reason in reasons.get(beat.host, ()):
+            print(f"  why: {reason}")
+
+
+async def cancel(args: argparse.Namespace) -> int:
+    session = await Session.open(_running(args))
+    try:
+        await session.cancel(args.job)
+    finally:
+        await session.close()
+    print(f"job {args.job} is cancelled")
+    return 0
+
+
+def _running(args: argparse.Namespace) -> str:
+    url = args.nats or os.environ.get("NATS_URL", "") or running_here(args.data, os.environ)
+    if not url:
+        raise BadRequest("no system runs here: start one with `murakkab up`, or name one with --nats")
+    return str(url)
