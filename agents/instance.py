@@ -7,6 +7,7 @@ output; then calls in, answers out, in any order. The worker is the only one who
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import importlib
 import inspect
@@ -142,7 +143,8 @@ async def _serve(out: int) -> int:
         os.write(out, msgspec.json.encode(Ready(False, error=f"{type(error).__name__}: {' '.join(str(error).split())}"[:2_000])) + b"\n")
         return 1
     server.busy_s()
-    os.write(out, msgspec.json.encode(Ready(True, time.perf_counter() - start)) + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # the worker has gone meanwhile: the end of input says so next
+        os.write(out, msgspec.json.encode(Ready(True, time.perf_counter() - start)) + b"\n")
     decode = msgspec.json.Decoder(CallIn).decode
     tasks: set[asyncio.Task[None]] = set()
     while line := await reader.readline():

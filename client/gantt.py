@@ -10,10 +10,9 @@ import html
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from ..bus.messages import Choice, Figure, HostHeartbeat, JobResult, StageReport, TaskRecord
-from .gantt_layout import Bar, Lane, Layout, Task, lay_out, over_time
+from .gantt_layout import TIME_MAX_S, Bar, Lane, Layout, Task, lay_out, over_time
 from .gantt_style import COLOURS, SCRIPT, style
 
 ROW, LANE_MIN, PAD, AXIS = 20, 40, 5, 26
@@ -92,6 +91,7 @@ class Page:
         result, plan = self.result, self.result.plan
         retries = sum(max(0, task.record.attempt - 1) for task in self.layout.tasks)
         tasks = f"{len(self.layout.tasks):,}"
+        hosts = len({t.record.host for t in self.layout.tasks})
 
         def card(name: str, value: str, below: str) -> str:
             return f'<div class="card"><span>{name}</span><b>{text(value)}</b><span>{text(below)}</span></div>'
@@ -110,8 +110,8 @@ class Page:
             card("Tasks", tasks, f"{retries:,} retried" if retries else "none retried"),
             card(
                 "CPU",
-                seconds(math.fsum(t.record.use.cpu_s for t in self.layout.tasks if math.isfinite(t.record.use.cpu_s))),
-                f"on {len({t.record.host for t in self.layout.tasks})} host(s)",
+                seconds(_sum(self.layout.tasks, "cpu_s")),
+                f"used on {hosts} host{'s' * (hosts != 1)}",
             ),
         ]
         kind = f" · {text(plan.workflow.kind)}" if plan is not None and plan.workflow.kind else ""
@@ -189,7 +189,7 @@ class Page:
             stages = ", ".join(sorted({task.record.stage for task in bar.tasks}))
             return (
                 f"{len(bar.tasks)} tasks of {stages}\n{seconds(bar.start_s)} to {seconds(bar.end_s)}\n"
-                f"CPU {seconds(math.fsum(t.record.use.cpu_s for t in bar.tasks))}, energy {digits(_sum(bar.tasks, 'energy_wh'), 'Wh')}, "
+                f"CPU {seconds(_sum(bar.tasks, 'cpu_s'))}, energy {digits(_sum(bar.tasks, 'energy_wh'), 'Wh')}, "
                 f"cost {usd(_sum(bar.tasks, 'cost_usd'))}\ntoo thin to be drawn one by one"
             )
         (task,) = bar.tasks
@@ -306,25 +306,24 @@ class Page:
         names, drawn, y = [], [], 0
         by_host: dict[str, list[tuple[float, float, float]]] = {}
         for task in layout.tasks:
-            cpu_s = task.record.use.cpu_s
-            by_host.setdefault(task.record.host, []).append((task.start_s, task.end_s, cpu_s if math.isfinite(cpu_s) else 0.0))
+            by_host.setdefault(task.record.host, []).append((task.start_s, task.end_s, max(0.0, _sum((task,), "cpu_s"))))
         for host in sorted(by_host)[:HOSTS_MAX]:
             values = over_time(by_host[host], layout.start_s, layout.end_s, BINS)
             cores, peak = self.cores.get(host, 0), max(values)
-            top = float(cores) if cores / 4 <= peak <= cores else _round_up(peak)
-            names.append((AREA + 16, f"busy cores, {host}", f"of {cores}; peak {peak:.2g}" if cores else f"peak {peak:.2g}"))
+            top = float(cores) if 0 < cores / 4 <= peak <= cores else _round_up(peak)
+            names.append((AREA + 16, host, f"busy cores{f' of {cores}' if cores else ''}, peak {peak:.2g}"))
             drawn.append(f'<line class="grid" x1="0" x2="100%" y1="{y + 12}" y2="{y + 12}"/>')
             drawn.append(self.area(values, top, y + 12, AREA, "area"))
             if cores and cores <= top:
                 limit = y + 12 + AREA * (1 - cores / top)
                 drawn.append(f'<line class="limit" x1="0" x2="100%" y1="{limit:.1f}" y2="{limit:.1f}"/>')
-            drawn.append(f'<text x="4" y="{y + 23}">{top:g} cores</text>')
+            drawn.append(f'<text x="4" y="{y + 10}">{top:g} cores</text>')
             y += AREA + 16
             drawn.append(f'<line class="grid edge" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
         for lane in layout.lanes[:SHARES_MAX]:
             values = over_time(((a, b, b - a) for a, b in lane.busy), layout.start_s, layout.end_s, BINS)
             share = math.fsum(b - a for a, b in lane.busy) / (layout.end_s - layout.start_s)
-            names.append((LANE_MIN - 4, f"{share:.0%} busy · {self.implementation(lane)}", f"{lane.host} / {lane.instance}"))
+            names.append((LANE_MIN - 4, f"{share:.0%} · {self.implementation(lane)}", f"{lane.host} / {lane.instance}"))
             first = lane.bars[0].tasks[0].record.stage
             drawn.append(self.area(values, 1.0, y + 6, LANE_MIN - 10, f"share c{self.colours[self.agent(first)]}"))
             y += LANE_MIN - 4
@@ -340,8 +339,9 @@ class Page:
 
 
 def _sum(tasks: Sequence[Task], name: str) -> float:
-    total: float = sum(getattr(task.record.use, name) for task in tasks)
-    return total
+    """One field of `Use` over these tasks, without what is no usable number."""
+    values: list[float] = [getattr(task.record.use, name) for task in tasks]
+    return math.fsum(value for value in values if abs(value) < TIME_MAX_S)
 
 
 def _round_up(value: float) -> float:
@@ -359,7 +359,7 @@ def gantt_html(result: JobResult, tasks: Sequence[TaskRecord], submitted_at: flo
     """
     layout = lay_out(tasks, submitted_at, max(result.time_s, result.planning_s))
     page = Page(result, layout, hosts)
-    parts: list[Any] = [page.header(), page.gantt(), page.utilization(), page.table()]
+    parts = [page.header(), page.gantt(), page.utilization(), page.table()]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline';script-src 'unsafe-inline'\">"

@@ -64,7 +64,7 @@ td.l{max-width:290px;overflow:hidden;text-overflow:ellipsis}
 details{margin-top:8px}summary{cursor:pointer}details li{margin:3px 0;overflow-wrap:anywhere}
 #tip{position:fixed;z-index:9;max-width:min(340px,92vw);background:var(--ink);color:var(--bg);padding:7px 10px;border-radius:6px;font-size:12.5px;white-space:pre-line;overflow-wrap:anywhere;pointer-events:none;left:0;top:0}
 #tip[hidden]{display:none}
-@media(max-width:640px){main{padding:14px 10px 30px}.plot{grid-template-columns:118px minmax(560px,1fr)}.name{padding:0 6px}.cards{grid-template-columns:1fr 1fr}th,td{padding:5px 7px}}
+@media(max-width:640px){main{padding:14px 10px 30px}.plot{grid-template-columns:118px minmax(680px,1fr)}.name{padding:0 6px}.cards{grid-template-columns:1fr 1fr}th,td{padding:5px 7px}}
 @media print{.scroll{overflow:visible}}
 """
 
