@@ -443,5 +443,3 @@ def _indexes(job: Job) -> list[Indexed]:
                 if isinstance(output, dict) and "media_hash" in output:
                     found.append(Indexed(tenant=job.tenant, media_hash=output["media_hash"], index=output))
     return found
-
-

@@ -33,7 +33,9 @@ log = logging.getLogger("murakkab.actor")
 ACTORS = ("planner", "optimizer", "conductor", "clustermgr", "worker")
 
 
-async def run_actor(role: str, url: str, *, data: Path, host: str = "", pythons: tuple[str, ...] = (), environ: Mapping[str, str] = os.environ) -> None:
+async def run_actor(
+    role: str, url: str, *, data: Path, host: str = "", pythons: tuple[str, ...] = (), environ: Mapping[str, str] = os.environ
+) -> None:
     """Runs one actor until SIGTERM or SIGINT. Raises Unreachable when no NATS server answers, Fenced when replaced."""
     logging.basicConfig(level=environ.get("MURAKKAB_LOG", "WARNING"), format=f"%(asctime)s {role} %(levelname)s %(message)s")
     tracing.setup(role)

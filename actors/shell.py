@@ -69,8 +69,8 @@ class Shell:
             await self.link.subscribe(wildcard(kind), self._on_message, queue=queue)
         self.deliver(Resumed())
         for kind in self.actor.works:
-            pull = await self.link.pull(
-                kind.stream, RESULTS_CONSUMER, wildcard(kind), lambda m: self._on_queued(m, pull), upto=4_096, lease_s=self.lease_s
+            await self.link.pull(
+                kind.stream, RESULTS_CONSUMER, wildcard(kind), self._on_queued, upto=4_096, lease_s=self.lease_s
             )
         self.link.on_reconnect.append(self._reconnected)
 
@@ -287,7 +287,7 @@ class Shell:
                     TaskReady.stream,
                     pool,
                     wildcard(TaskReady, pool=pool),
-                    lambda m: self._on_queued(m, pull),
+                    self._on_queued,
                     upto=self._wanted[pool],
                     lease_s=self.lease_s,
                 )

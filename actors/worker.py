@@ -71,7 +71,12 @@ class Worker:
     works: ClassVar[tuple[type[Message], ...]] = ()
 
     def __init__(
-        self, host: str, library: Mapping[tuple[str, str], Implementation], offers: tuple[Offer, ...], rates: Mapping[str, Rates], cores: int
+        self,
+        host: str,
+        library: Mapping[tuple[str, str], Implementation],
+        offers: tuple[Offer, ...],
+        rates: Mapping[str, Rates],
+        cores: int,
     ) -> None:
         self.host, self.library, self.offers, self.rates, self.cores = host, library, offers, rates, cores
         self.version = -1

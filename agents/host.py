@@ -82,9 +82,17 @@ class _Process:
 class Instances:
     """All instances of this host. `folder` holds artifacts by hash, `logs` one file an instance."""
 
-    def __init__(self, library: Mapping[tuple[str, str], Implementation], folder: Path, logs: Path, artifacts: Artifacts, pythons: Mapping[tuple[str, str], str]) -> None:
+    def __init__(
+        self,
+        library: Mapping[tuple[str, str], Implementation],
+        folder: Path,
+        logs: Path,
+        artifacts: Artifacts,
+        pythons: Mapping[tuple[str, str], str],
+    ) -> None:
         self.library, self.folder, self.logs, self.artifacts, self.pythons = library, folder, logs, artifacts, pythons
         self.processes: dict[str, _Process] = {}
+        folder.mkdir(parents=True, exist_ok=True)
         self._reading: set[asyncio.Task[None]] = set()
 
     @property
@@ -104,7 +112,8 @@ class Instances:
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log_file, env=env, limit=LINE_MAX,
                 start_new_session=True,
             )  # fmt: skip
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         held = self.processes[wanted.id] = _Process(process)
         setup = Setup(row.entry, dict(row.options), row.slots, str(self.folder), row.agent, row.name)
         try:
@@ -149,7 +158,7 @@ class Instances:
             process.stdin.close()
             try:
                 await asyncio.wait_for(process.wait(), STOP_GRACE_S if not held.calls else 0.1)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 process.kill()
                 await process.wait()
             for child in children:
@@ -182,7 +191,7 @@ class Instances:
             held.send(msgspec.json.encode(CallIn(n, inputs, task.args, mine, task.job)))
             try:
                 answer = await asyncio.wait_for(answered, task.timeout_s)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 held.calls.pop(n, None)
                 return Ran(start, time.time(), error=f"it did not answer within {task.timeout_s:g} s and was ended", lost=True)
             except InstanceLost as error:

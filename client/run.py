@@ -102,15 +102,13 @@ def as_json(result: Result, picture: str = "") -> dict[str, Any]:
         "status": m.status,
         "answer": result.answer,
         "plan": msgspec.to_builtins(m.plan),
-        "stages": [
-            {k: v for k, v in msgspec.to_builtins(s).items()} for s in m.stages
-        ],
+        "stages": msgspec.to_builtins(m.stages),
         "time_s": m.time_s,
         "planning_s": m.planning_s,
         "energy_wh": msgspec.to_builtins(m.energy_wh),
         "cost_usd": msgspec.to_builtins(m.cost_usd),
         "picture": picture,
-    }  # fmt: skip
+    }
 
 
 def _print_failure(result: JobResult, as_object: bool) -> None:
@@ -146,7 +144,10 @@ def print_answer(answer: list[Any], out: TextIO) -> None:
                 for line in part["summary"].splitlines():
                     print(f"  summary    {line}", file=out)
                 if part.get("summary_dropped"):
-                    print(f"  ({len(part['summary_dropped'])} sentences of the language model were dropped: they contradict the facts)", file=out)
+                    print(
+                        f"  ({len(part['summary_dropped'])} sentences of the language model were dropped: they contradict the facts)",
+                        file=out,
+                    )
             case {"question": question, "answer": text}:
                 print(f"question   {question}\nanswer     {text}", file=out)
                 for e in part.get("evidence", ()):

@@ -72,7 +72,8 @@ class Session:
         end = self.link.loop.time() + 30
         while True:
             try:
-                return await store(self.tenant, ref, path)
+                await store(self.tenant, ref, path)
+                return
             except LookupError as error:
                 if self.link.loop.time() > end:
                     raise BadRequest(str(error)) from None
@@ -126,7 +127,7 @@ class Session:
                 while (left := end - self.link.loop.time()) > 0:
                     try:
                         news = await asyncio.wait_for(queue.get(), left)
-                    except asyncio.TimeoutError:
+                    except TimeoutError:
                         break
                     yield news
                     if isinstance(news, JobResult):

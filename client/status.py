@@ -46,7 +46,15 @@ async def status(args: argparse.Namespace) -> int:
     listed = jobs.jobs if isinstance(jobs, JobList) else ()
     reasons = {w.host: w.reasons for w in wanted if isinstance(w, DesiredInstances)}
     if args.json:
-        print(json.dumps({"hosts": msgspec.to_builtins(list(beats.values())), "jobs": msgspec.to_builtins(listed), "reasons": msgspec.to_builtins(reasons)}))
+        print(
+            json.dumps(
+                {
+                    "hosts": msgspec.to_builtins(list(beats.values())),
+                    "jobs": msgspec.to_builtins(listed),
+                    "reasons": msgspec.to_builtins(reasons),
+                }
+            )
+        )
         return 0
     _print_hosts(beats, reasons)
     print(f"\n{len(listed)} running jobs")

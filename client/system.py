@@ -62,7 +62,9 @@ class System:
             self.server = NatsServer(self.data / "nats", passwords)
             self.url = await asyncio.get_running_loop().run_in_executor(None, self.server.start)
             self._tasks.append(asyncio.create_task(self._keep_server(self.server)))
-        (self.data / "system.json").write_text(json.dumps({"url": self.url, "credentials": self.env.get(CREDENTIALS, ""), "pid": os.getpid()}))
+        (self.data / "system.json").write_text(
+            json.dumps({"url": self.url, "credentials": self.env.get(CREDENTIALS, ""), "pid": os.getpid()})
+        )
         self._tasks += [asyncio.create_task(self._keep(role)) for role in self.processes]
         return self.url
 
@@ -105,7 +107,10 @@ class System:
                 raise
             if asyncio.get_running_loop().time() - started > 30:
                 pause = 0.2
-            print(f"murakkab: the {role} ended (status {code}); starting it again in {pause:g} s; see {logs / (role + '.log')}", file=sys.stderr)
+            print(
+                f"murakkab: the {role} ended (status {code}); starting it again in {pause:g} s; see {logs / (role + '.log')}",
+                file=sys.stderr,
+            )
             await asyncio.sleep(pause)
             pause = min(RESTART_MAX_S, pause * 2)
 
@@ -115,6 +120,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         process.terminate()
         try:
             await asyncio.wait_for(process.wait(), STOP_GRACE_S)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             process.kill()
             await process.wait()

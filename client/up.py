@@ -23,7 +23,10 @@ async def up(args: argparse.Namespace) -> int:
     async with system as address:
         print(f"Murakkab is up at {address} ({', '.join(processes)}); data and logs in {data}")
         if not url:
-            print(f"In another terminal:\n  export NATS_URL={address} MURAKKAB_CREDENTIALS={data / 'credentials.json'}\n  murakkab run ...", flush=True)
+            print(
+                f"In another terminal:\n  export NATS_URL={address} MURAKKAB_CREDENTIALS={data / 'credentials.json'}\n  murakkab run ...",
+                flush=True,
+            )
         await stop.wait()
         print("\nstopping")
     return 0

@@ -54,7 +54,9 @@ def _shape(stage: Stage, before: Mapping[str, Shape]) -> Shape:
     sources = [before[e.stage].out if e.stage else ("",) for e in stage.edges]
     longest: Axes = max(sources, key=len, default=())
     if stage.depth > len(longest):
-        raise BadWorkflow(f"stage '{stage.name}' wants indexes of length {stage.depth}, but nothing that it takes is a collection that deep")
+        raise BadWorkflow(
+            f"stage '{stage.name}' wants indexes of length {stage.depth}, but nothing that it takes is a collection that deep"
+        )
     axes = longest[: stage.depth]
     for edge, source in zip(stage.edges, sources, strict=True):
         if source[: len(axes)] != axes[: len(source)]:

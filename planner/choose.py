@@ -39,7 +39,9 @@ class Profile(Struct, frozen=True):
         """A running mean that forgets: the prior counts as 5 tasks, and no more than 50 are remembered."""
         n = min(self.samples + 5, 50)
         w = tasks / (n + tasks)
-        return Profile(self.work_s + w * (work_s - self.work_s), self.time_s + w * (time_s - self.time_s), self.load_s, self.samples + tasks)
+        return Profile(
+            self.work_s + w * (work_s - self.work_s), self.time_s + w * (time_s - self.time_s), self.load_s, self.samples + tasks
+        )
 
 
 class Rates(Struct, frozen=True):
@@ -107,7 +109,9 @@ def choose(
         fit = [c for c in open_to if quality_floor is None or c.row.quality >= quality_floor]
         if not fit:
             best = max(c.row.quality for c in open_to)
-            raise Infeasible(f"quality floor {quality_floor:g} cannot be met by stage '{stage.name}' ({stage.agent}): the best here reaches {best:g}")
+            raise Infeasible(
+                f"quality floor {quality_floor:g} cannot be met by stage '{stage.name}' ({stage.agent}): the best here reaches {best:g}"
+            )
         choices.append(_best(stage.name, fit, goals))
     plan = Plan(workflow, tuple(choices))
     return Plan(workflow, plan.choices, *(sum(getattr(c, f) for c in choices) for f in ("time_s", "cost_usd", "energy_wh")))

@@ -23,9 +23,43 @@ class CannotPlan(Exception):
 INPUT_TYPE = "Video"
 _WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _QUESTION = re.compile(r"^\s*(what|who|whom|whose|which|when|where|why|how|does|do|did|is|are|was|were|can|could)\b.*", re.I | re.S)
-_SEEN = frozenset("shown show shows seen see visible appear appears detect detection frame frames picture pictures".split())
+_SEEN = frozenset(
+    [
+        "shown",
+        "show",
+        "shows",
+        "seen",
+        "see",
+        "visible",
+        "appear",
+        "appears",
+        "detect",
+        "detection",
+        "frame",
+        "frames",
+        "picture",
+        "pictures",
+    ]
+)
 _SAID = frozenset(
-    "mentioned mention mentions said say says spoken speak speaks speaker speech speech-to-text transcribe transcript transcription talk".split()
+    [
+        "mentioned",
+        "mention",
+        "mentions",
+        "said",
+        "say",
+        "says",
+        "spoken",
+        "speak",
+        "speaks",
+        "speaker",
+        "speech",
+        "speech-to-text",
+        "transcribe",
+        "transcript",
+        "transcription",
+        "talk",
+    ]
 )
 _NAMES = {
     "SceneSplitter": "scenes",
@@ -119,7 +153,10 @@ def _produce(name: str, agents: Mapping[str, Agent], skip: set[str], stages: dic
         if producer is None or producer in skip:
             if take.optional:
                 continue
-            raise CannotPlan(f"{name} needs '{param}' of type {take.type}, and " + ("no agent gives that" if producer is None else f"{producer} is not wanted"))
+            raise CannotPlan(
+                f"{name} needs '{param}' of type {take.type}, and "
+                + ("no agent gives that" if producer is None else f"{producer} is not wanted")
+            )
         source = _produce(producer, agents, skip, stages, out)
         edges.append(Edge(param, source))
         (gathers if take.many else depths).append(len(out[source]) - (1 if take.many else 0))

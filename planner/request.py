@@ -30,7 +30,7 @@ def refusal(job: SubmitJob) -> str:
             return f"the given workflow cannot run: {error}"
         return "" if job.workflow.stages else "the given workflow has no stages"
     if not job.description.strip():
-        return "the description is empty: say what you want in words, for example \"List objects shown/mentioned in the videos\""
+        return 'the description is empty: say what you want in words, for example "List objects shown/mentioned in the videos"'
     if len(job.description) > DESCRIPTION_MAX:
         return f"the description has {len(job.description)} characters: at most {DESCRIPTION_MAX} are read; give long material as an input"
     if len(job.tasks) > TASKS_MAX:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from murakkab.client.session import Session
 from murakkab.client.system import System
 

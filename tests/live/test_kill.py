@@ -9,11 +9,11 @@ from collections import Counter
 
 import psutil
 import pytest
+from toys import fan
+
 from murakkab.bus.messages import Counted, Ended, JobLog, JobProgress, JobResult, SubmitJob, Submitted
 from murakkab.client.session import Session
 from murakkab.client.system import PROCESSES, System
-
-from toys import fan
 
 pytestmark = [pytest.mark.live, pytest.mark.anyio]
 

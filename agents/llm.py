@@ -1,0 +1,37 @@
+"""What a language model is to the agents: one question, one text. Three engines can be behind it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+ENGINES = ("ctranslate2", "openai", "vllm")
+
+
+class Engine(Protocol):
+    """A chat model. It keeps no conversation: each `chat` stands for itself, and many may be in flight."""
+
+    def load(self) -> None:
+        """Everything slow, once. Raises `RuntimeError` with one line when the model or server cannot be had."""
+
+    async def chat(self, system: str, user: str, max_tokens: int) -> str:
+        """The model's answer, stripped, of at most `max_tokens` tokens. May be empty.
+
+        Raises `BadInput` when the request itself is wrong (too long, say), `RuntimeError` when another try may help.
+        """
+
+
+def make_engine(name: str) -> Engine:
+    """The engine of this name, not yet loaded. Its file is imported only here, so that the others' libraries need not be there."""
+    if name == "ctranslate2":
+        from .llm_ctranslate2 import CTranslate2Engine
+
+        return CTranslate2Engine()
+    if name == "openai":
+        from .llm_openai import OpenAIEngine
+
+        return OpenAIEngine()
+    if name == "vllm":
+        from .llm_vllm import VLLMEngine
+
+        return VLLMEngine()
+    raise ValueError(f"no engine '{name}'; there are {', '.join(ENGINES)}")
