@@ -45,9 +45,8 @@ class ClusterManager:
             case Heard(msg=HostHeartbeat() as beat):
                 fresh = beat.host not in self.hosts
                 if beat.leaving:
-                    self.hosts.pop(beat.host, None)
-                else:
-                    self.hosts[beat.host] = (now, beat)
+                    return self._leave(beat.host)
+                self.hosts[beat.host] = (now, beat)
                 return self._decide(now, say_again=beat.host if fresh else "")
             case Heard(msg=PlanMade(job=job, plan=plan)):
                 if job in self.ended:
@@ -72,6 +71,14 @@ class ClusterManager:
                 self.jobs = {j: n for j, n in self.jobs.items() if now - n.heard < JOB_SILENT_S}
                 return [*self._decide(now), Wake(LOOK_EVERY_S, "look")] if not (isinstance(event, Resumed) and self.hosts) else ()
         return ()
+
+    def _leave(self, host: str) -> Iterator[Command]:
+        """A host that leaves in good order shall have nothing when it comes back; one that crashed shall have it all again."""
+        self.hosts.pop(host, None)
+        wants = self.wanted.get(host)
+        if wants is not None and wants.instances:
+            self.wanted[host] = DesiredInstances(host=host, version=wants.version + 1, reasons=("the host left",))
+            yield Send(self.wanted[host])
 
     def _progress(self, msg: JobProgress, now: float) -> Iterator[Command]:
         if msg.phase in ("done", "failed", "cancelled"):

@@ -51,6 +51,8 @@ from .pools import Pools
 from .run import Task
 
 ASK_AGAIN_S = 2.0
+ASK_FIRST_S = 0.2
+ASKS_SOON = 25
 PROGRESS_EVERY_S = 0.2
 SWEEP_EVERY_S = 2.0
 ATTEMPTS_MAX = 3
@@ -200,7 +202,8 @@ class Conductor:
                 ),
                 trace=submit.traceparent,
             )
-        yield Wake(ASK_AGAIN_S, f"ask:{job.name}")
+        # whoever has just been started may not listen yet: soon again at first, then seldom
+        yield Wake(ASK_FIRST_S if job.asks <= ASKS_SOON else ASK_AGAIN_S, f"ask:{job.name}")
 
     def _planned(self, msg: Message, now: float) -> Iterator[Command]:
         job = self.state.jobs.get(getattr(msg, "job", ""))

@@ -45,6 +45,7 @@ class _Process:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.calls: dict[int, asyncio.Future[Answer]] = {}
+        self.ready = False
         self.n = 0
         self.ended = asyncio.get_running_loop().create_future()
         self.lines: list[bytes] = []
@@ -129,6 +130,7 @@ class Instances:
         except BaseException:
             await self._end(wanted.id)
             raise
+        held.ready = True
         task = asyncio.get_running_loop().create_task(held.read())
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
@@ -157,7 +159,8 @@ class Instances:
             assert process.stdin is not None
             process.stdin.close()
             try:
-                await asyncio.wait_for(process.wait(), STOP_GRACE_S if not held.calls else 0.1)
+                # one that loads or computes has nothing to save; only an idle one is given time to close what it opened
+                await asyncio.wait_for(process.wait(), STOP_GRACE_S if held.ready and not held.calls else 0.1)
             except TimeoutError:
                 process.kill()
                 await process.wait()

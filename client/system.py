@@ -49,8 +49,7 @@ class System:
         self.server: NatsServer | None = None
         self.pids: dict[str, int] = {}
         self.env = dict(os.environ)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> str:
         self.data.mkdir(parents=True, exist_ok=True)
@@ -61,18 +60,20 @@ class System:
             self.env[CREDENTIALS] = str(credentials)
             self.server = NatsServer(self.data / "nats", passwords)
             self.url = await asyncio.get_running_loop().run_in_executor(None, self.server.start)
-            self._tasks.append(asyncio.create_task(self._keep_server(self.server)))
+            self._tasks["nats"] = asyncio.create_task(self._keep_server(self.server))
         (self.data / "system.json").write_text(
             json.dumps({"url": self.url, "credentials": self.env.get(CREDENTIALS, ""), "pid": os.getpid()})
         )
-        self._tasks += [asyncio.create_task(self._keep(role)) for role in self.processes]
+        self._tasks |= {role: asyncio.create_task(self._keep(role)) for role in self.processes}
         return self.url
 
     async def __aexit__(self, *_: object) -> None:
-        self._stopping = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # the worker first: it says that it leaves, and the cluster manager then wants nothing of it when it comes back
+        for role in sorted(self._tasks, key=lambda r: r != "worker"):
+            self._tasks[role].cancel()
+            if role == "worker":
+                await asyncio.gather(self._tasks[role], return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         if self.server is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.server.stop)
         (self.data / "system.json").unlink(missing_ok=True)
