@@ -20,7 +20,7 @@ import psutil
 from ..actors.core import Errand
 from ..actors.errands import Measure, Ran, Readings, RunTask, Started, StartInstance, StopInstance, WatchInstance
 from ..bus import tracing
-from ..bus.artifacts import Artifacts
+from ..bus.artifacts import Artifacts, prune
 from .devices import cpu_device, gpu_devices
 from .instance import LINE_MAX, Answer, CallIn, Ready, Setup
 from .library import Implementation
@@ -33,6 +33,9 @@ STOP_GRACE_S = 5.0
 INLINE_MAX = 64_000
 """Bytes of one output that travel in a message; a larger one becomes an artifact, and a reference to it travels."""
 SPILLED = "$artifact"
+CACHE_MAX = 20 << 30
+"""Bytes of artifacts that a host keeps at hand."""
+PRUNE_EVERY_S = 300.0
 
 
 class InstanceLost(RuntimeError):
@@ -93,6 +96,7 @@ class Instances:
     ) -> None:
         self.library, self.folder, self.logs, self.artifacts, self.pythons = library, folder, logs, artifacts, pythons
         self.processes: dict[str, _Process] = {}
+        self._pruned_at = 0.0
         folder.mkdir(parents=True, exist_ok=True)
         self._reading: set[asyncio.Task[None]] = set()
 
@@ -116,7 +120,7 @@ class Instances:
         assert process.stdin is not None
         assert process.stdout is not None
         held = self.processes[wanted.id] = _Process(process)
-        setup = Setup(row.entry, dict(row.options), row.slots, str(self.folder), row.agent, row.name)
+        setup = Setup(row.entry, dict(row.options), row.slots, str(self.folder), row.agent, row.name, row.spawns)
         try:
             process.stdin.write(msgspec.json.encode(setup) + b"\n")
             line = await asyncio.wait_for(process.stdout.readline(), LOAD_LIMIT_S)
@@ -239,6 +243,9 @@ class Instances:
     # --- the host ---------------------------------------------------------------------------------------------------------------
 
     async def measure(self, _: Measure, __: str) -> Readings:
+        if time.time() - self._pruned_at > PRUNE_EVERY_S:
+            self._pruned_at = time.time()
+            await asyncio.get_running_loop().run_in_executor(None, lambda: prune(self.folder, time.time(), bytes_max=CACHE_MAX))
         gpus, note = gpu_devices()
         rss: dict[str, int] = {}
         for name, held in self.processes.items():

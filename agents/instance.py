@@ -40,6 +40,7 @@ class Setup(Struct):
     folder: str
     agent: str = ""
     implementation: str = ""
+    spawns: bool = False
 
 
 class CallIn(Struct):
@@ -72,6 +73,20 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def _children_cpu_s() -> float:
+    """CPU-seconds of all living descendants of this process."""
+    import psutil
+
+    total = 0.0
+    for child in psutil.Process().children(recursive=True):
+        try:
+            t = child.cpu_times()
+        except psutil.Error:
+            continue
+        total += float(t.user + t.system)
+    return total
+
+
 class _Server:
     def __init__(self, setup: Setup, out: int) -> None:
         self.setup, self.out = setup, out
@@ -98,9 +113,10 @@ class _Server:
             view = view[os.write(self.out, view) :]
 
     def busy_s(self) -> float:
-        """CPU-seconds of this process and the children that it has waited for, since last asked."""
-        t = os.times()
-        now = t.user + t.system + t.children_user + t.children_system if self.setup.slots == 1 else time.process_time()
+        """CPU-seconds of this process, and of the servers that its model runs, since last asked."""
+        now = time.process_time()
+        if self.setup.spawns:
+            now += _children_cpu_s()
         used, self.cpu_s = max(0.0, now - self.cpu_s), now
         return used
 

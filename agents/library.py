@@ -64,6 +64,10 @@ class Implementation(Struct, frozen=True):
     """Busy CPU-seconds a task, a prior from one measured run of the sample job; refined from every task that runs."""
     load_s: float = 1.0
     """Seconds from process start to ready, likewise."""
+    spawns: bool = False
+    """Its model runs servers of its own, whose CPU time counts too."""
+    timeout_s: float = 120.0
+    """A task that takes longer hangs: its instance is ended and the task tried again."""
 
 
 SCENE, FRAMES, AUDIO = Take("Scene"), Take("Frames"), Take("Audio")
