@@ -49,6 +49,25 @@ def hash_file(path: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
+def prune(folder: Path, now: float, *, bytes_max: int, keep_s: float = 3_600.0) -> int:
+    """Deletes the files used longest ago until at most `bytes_max` are left; none used within `keep_s`. Returns bytes freed.
+
+    They stay in the store; whoever needs one again fetches it again.
+    """
+    files = []
+    for entry in os.scandir(folder):
+        if entry.is_file(follow_symlinks=False):
+            stat = entry.stat(follow_symlinks=False)
+            files.append((stat.st_mtime, stat.st_size, entry.path))
+    over, freed = sum(size for _, size, _ in files) - bytes_max, 0
+    for used_at, size, path in sorted(files):
+        if freed >= over or now - used_at < keep_s:
+            break
+        os.unlink(path)
+        freed += size
+    return freed
+
+
 class Artifacts:
     """`folder`s given to `fetch` and `keep` must exist."""
 
@@ -89,6 +108,7 @@ class Artifacts:
         """The artifact as `folder/<sha256>`, fetched if it is not there. Raises ArtifactMissing; OSError for a full disk."""
         path = folder / ref.sha256
         if path.exists():
+            os.utime(path)  # in use: not among the first to go (`prune`)
             return path
         async with self._busy.setdefault(ref.sha256, asyncio.Lock()):
             if path.exists():

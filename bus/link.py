@@ -119,7 +119,7 @@ class Link:
         link = cls(nc, inbox)
         link_box.append(link)
         link._ack_prefix = nc.new_inbox()
-        await nc.subscribe(link._ack_prefix + ".*", cb=link._on_stored, pending_msgs_limit=1_000_000)
+        await link.subscribe(link._ack_prefix + ".*", link._on_stored)
         link.spawn(link._resend())
         return link
 
@@ -221,7 +221,11 @@ class Link:
     # --- hearing ------------------------------------------------------------------------------------------------------------
 
     async def subscribe(self, subject: str, on: Callable[[Msg], Awaitable[None]], queue: str = "") -> Any:
-        return await self.nc.subscribe(subject, queue=queue, cb=on, pending_msgs_limit=1_000_000)
+        sub = await self.nc.subscribe(subject, queue=queue, cb=on, pending_msgs_limit=1_000_000)
+        # the client queues its own commands while our writes go out at once: without this round trip, what we ask for
+        # next could be answered before the server knows that we listen
+        await self.nc.flush()
+        return sub
 
     async def request(self, subject: str, data: bytes, timeout_s: float, headers: Headers | None = None) -> Msg:
         """Raises TimeoutError when nobody answers in time, or nobody listens."""

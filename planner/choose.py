@@ -15,8 +15,6 @@ from ..bus.messages import Choice, Offer, Plan, Workflow
 
 TOLERANCE = 0.05
 """Choices within this part of the best by one goal count as equal, and the next goal decides."""
-TIMEOUT_FACTOR = 20.0
-TIMEOUT_MIN_S = 60.0
 
 
 class Infeasible(Exception):
@@ -134,7 +132,7 @@ def _best(stage: str, open_to: Sequence[Candidate], goals: Sequence[str]) -> Cho
         energy_wh=best.energy_wh,
         quality=best.row.quality,
         warm=best.warm,
-        timeout_s=max(TIMEOUT_MIN_S, TIMEOUT_FACTOR * best.profile.time_s),
+        timeout_s=best.row.timeout_s,
         why=why,
     )
 

@@ -106,18 +106,17 @@ def machine() -> dict[str, Any]:
 
 
 async def alone(ones: int = 200, many: int = 10_000) -> dict[str, dict[str, Any]]:
-    from murakkab_contestant import Cluster, mapped, one
-
-    cluster = Cluster()
+    ours = importlib.import_module("murakkab_contestant")  # beside this file
+    cluster = ours.Cluster()
     await cluster.open()
     try:
         took_ms = []
         for _ in range(ones):
             start = time.perf_counter()
-            await cluster.run(one(0))
+            await cluster.run(ours.one(0))
             took_ms.append((time.perf_counter() - start) * 1000)
         before, start = cluster.cpu_by_role(), time.perf_counter()
-        await cluster.run(mapped(many, 0))
+        await cluster.run(ours.mapped(many, 0))
         took_s, after = time.perf_counter() - start, cluster.cpu_by_role()
         used = {role: round(after[role] - before[role], 3) for role in after}
         took_ms.sort()
@@ -164,7 +163,7 @@ def side_by_side(rep: int, labels: list[str]) -> Run:
     found: Run = {}
     for name in names[rep % len(names) :] + names[: rep % len(names)]:
         found[name] = turn(name, labels, rep)
-        said = {label: cell for label, key, _ in COLUMNS[::1] if (cell := found[name].get(label, {}).get(key))}
+        said = {label: cell for label, key, _ in COLUMNS if (cell := found[name].get(label, {}).get(key))}
         print(f"repetition {rep + 1}: {name} {json.dumps({k: round(v, 2) for k, v in said.items()})}", file=sys.stderr, flush=True)
     return found
 
