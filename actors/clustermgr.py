@@ -69,7 +69,7 @@ class ClusterManager:
             case Resumed() | Woke():
                 self.hosts = {h: (at, b) for h, (at, b) in self.hosts.items() if now - at < HOST_SILENT_S}
                 self.jobs = {j: n for j, n in self.jobs.items() if now - n.heard < JOB_SILENT_S}
-                return [*self._decide(now), Wake(LOOK_EVERY_S, "look")] if not (isinstance(event, Resumed) and self.hosts) else ()
+                return [*self._decide(now), *self._remind(), Wake(LOOK_EVERY_S, "look")] if not (isinstance(event, Resumed) and self.hosts) else ()
         return ()
 
     def _leave(self, host: str) -> Iterator[Command]:
@@ -115,6 +115,13 @@ class ClusterManager:
                 yield Send(now_wants)
             elif host == say_again and now_wants.version:
                 yield Send(now_wants)  # a host that came back may have missed it
+
+    def _remind(self) -> Iterator[Command]:
+        """What a host shall have is said again while its heartbeats do not show it; news may be lost."""
+        for host, (_, beat) in self.hosts.items():
+            wants = self.wanted.get(host)
+            if wants is not None and _ids(wants.instances) != {i.id for i in beat.instances if i.state != "draining"}:
+                yield Send(wants)
 
     def check(self) -> None:
         for host, wants in self.wanted.items():

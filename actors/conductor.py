@@ -76,7 +76,8 @@ class State:
     ended: dict[str, str] = field(default_factory=dict)
     """Ended job to its tenant, newest last."""
     pools: Pools = field(default_factory=Pools)
-    unsent: dict[str, JobResult] = field(default_factory=dict)
+    unsent: dict[str, Job] = field(default_factory=dict)
+    """While replaying: ended jobs whose result has not been seen in the stream."""
     live: bool = False
 
 
@@ -92,7 +93,7 @@ class Conductor:
         PlanRefused,
         HostHeartbeat,
     )
-    replays: ClassVar[tuple[type[Message], ...]] = (JobLog,)
+    replays: ClassVar[tuple[type[Message], ...]] = (JobLog, JobResult)
     works: ClassVar[tuple[type[Message], ...]] = (TaskResults,)
 
     def __init__(self) -> None:
@@ -118,6 +119,9 @@ class Conductor:
                 return self._woke(key, now)
             case Replayed(msg=JobLog() as log):
                 self._replay(log)
+                return ()
+            case Replayed(msg=JobResult(job=name)):  # told already; a second time would be a second result
+                self.state.unsent.pop(name, None)
                 return ()
             case Resumed():
                 return self._resume(now)
@@ -257,6 +261,7 @@ class Conductor:
                     args=run.stage.args,
                     timeout_s=run.choice.timeout_s,
                 ),
+                after_records=name,
                 trace=job.submit.traceparent,
             )
 
@@ -287,8 +292,8 @@ class Conductor:
             yield Write(job.tenant, job.name, record, settles=(key,))
         for job, problem in ends.values():
             yield from self._end(job, "failed", problem, now, settles=(key,))
-        if not writes and not ends:
-            yield Settle((key,))
+        # what counted before, or belongs to an ended job, may still be on its way to the log
+        yield Settle((key,), after_records=tuple(dict.fromkeys(r.job for r in msg.results)))
         yield from self._release(now)
         for job in touched.values():
             if job.ended is None:
@@ -397,7 +402,7 @@ class Conductor:
             self.state.jobs[log.job] = job
             if job.ended is not None:
                 self._close(job, job.ended)
-                self.state.unsent[log.job] = job.result()
+                self.state.unsent[log.job] = job
 
     def _resume(self, now: float) -> Iterator[Command]:
         """After a replay: everything that was under way is asked for again, under the same ids.
@@ -407,8 +412,8 @@ class Conductor:
         first, self.state.live = not self.state.live, True
         if not first:
             return
-        for result in self.state.unsent.values():  # perhaps told before the crash, perhaps not; the id makes it once
-            yield Send(result)
+        for job in self.state.unsent.values():  # perhaps on its way to the stream before the crash; the id makes it once
+            yield from self._tell(job)
         self.state.unsent.clear()
         for job in self.state.jobs.values():
             if job.submit.deadline_s is not None:

@@ -100,6 +100,8 @@ class Settle(Struct, frozen=True):
     """Acknowledge queued events that need nothing stored (duplicates, news about ended jobs)."""
 
     keys: tuple[str, ...]
+    after_records: tuple[str, ...] = ()
+    """Jobs: not before every record of them so far is stored."""
 
 
 class Wake(Struct, frozen=True):

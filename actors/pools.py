@@ -39,7 +39,7 @@ class Pools:
     pools: dict[str, Pool] = field(default_factory=dict)
     hosts: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
     """Host to (last heard, slots by pool)."""
-    dirty: set[str] = field(default_factory=set)
+    dirty: dict[str, None] = field(default_factory=dict)
     """Pools where something may be released."""
 
     def enqueue(self, name: str, tenant: str, job: str, task: Task) -> None:
@@ -48,7 +48,7 @@ class Pools:
             pool = self.pools[name] = Pool()
             self._count_slots()
         pool.waiting.setdefault(tenant, deque()).append((job, task))
-        self.dirty.add(name)
+        self.dirty[name] = None
 
     def done(self, name: str, job: str, task: Task) -> None:
         """A released task came to its end, or to the end of an attempt."""
@@ -58,11 +58,13 @@ class Pools:
         if (job, task) in pool.released:
             pool.released.discard((job, task))
         else:  # it was waiting to be released again when a late result of an earlier attempt came
-            for queue in pool.waiting.values():
+            for tenant, queue in pool.waiting.items():
                 if (job, task) in queue:
                     queue.remove((job, task))
+                    if not queue:
+                        del pool.waiting[tenant]
                     break
-        self.dirty.add(name)
+        self.dirty[name] = None
 
     def drop(self, job: str) -> None:
         """A job has ended: nothing of it waits any more, and what was released no longer counts."""
@@ -74,12 +76,13 @@ class Pools:
                 else:
                     del pool.waiting[tenant]
             pool.released = {w for w in pool.released if w[0] != job}
-            self.dirty.add(name)
+            self.dirty[name] = None
 
     def release(self) -> Iterator[tuple[str, str, Task]]:
         """(pool, job, task) for everything that may go now; it counts as released."""
         while self.dirty:
-            name = self.dirty.pop()
+            name = next(iter(self.dirty))
+            del self.dirty[name]
             pool = self.pools[name]
             limit = AHEAD * max(pool.slots, UNKNOWN_SLOTS)
             while pool.waiting and len(pool.released) < limit:
@@ -118,7 +121,7 @@ class Pools:
         for name, pool in self.pools.items():
             slots = sum(s.get(name, 0) for _, s in self.hosts.values())
             if slots > pool.slots:
-                self.dirty.add(name)
+                self.dirty[name] = None
             pool.slots = slots
 
     def check(self, released: Mapping[str, Mapping[Task, float]]) -> None:

@@ -99,10 +99,17 @@ class Shell:
 
     async def _reconnected(self) -> None:
         """News may have been missed while away; logs cannot have been written by others, tables may."""
-        for kind in self.actor.replays:
-            if kind is not JobLog:
-                await self._replay(kind)
-        self.deliver(Resumed())
+        self.link.spawn(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        try:
+            for kind in self.actor.replays:
+                if kind is not JobLog:
+                    await self._replay(kind)
+        except TimeoutError as error:  # an actor that may have missed news must not go on: start anew from the bus
+            self._fence(str(error))
+        else:
+            self.deliver(Resumed())
 
     async def run(self) -> None:
         """Until cancelled, or fenced (raises Fenced)."""
@@ -188,8 +195,13 @@ class Shell:
                 self.journal.write(tenant, job, record, settles)
             case Do(errand=errand, trace=trace):
                 self.link.spawn(self._do(errand, trace or self._trace))
-            case Settle(keys=keys):
-                self._settle(keys)
+            case Settle(keys=keys, after_records=jobs):
+                for _ in jobs:
+                    self._hold(keys)
+                for job in jobs:
+                    self.journal.after(job, lambda: self._stored(keys))
+                if not jobs:
+                    self._settle(keys)
             case Wake(after_s=after_s, key=key):
                 if after_s <= 0:
                     self.link.loop.call_soon(self.deliver, Woke(key))
@@ -234,7 +246,8 @@ class Shell:
     def _too_large(self, msg: Message, size: int) -> None:
         problem = f"a {type(msg).__name__} of {size} bytes does not fit into a message of {self.link.max_payload} bytes"
         log.error("%s", problem)
-        self.deliver(Outcome(TooLarge(msg), error=problem))
+        # not at once: the actor is in the middle of the event that caused this
+        self.link.loop.call_soon(self.deliver, Outcome(TooLarge(msg), error=problem))
 
     def _hold(self, keys: tuple[str, ...]) -> None:
         for key in keys:

@@ -224,7 +224,8 @@ class Link:
         sub = await self.nc.subscribe(subject, queue=queue, cb=on, pending_msgs_limit=1_000_000)
         # the client queues its own commands while our writes go out at once: without this round trip, what we ask for
         # next could be answered before the server knows that we listen
-        await self.nc.flush()
+        with contextlib.suppress(TimeoutError):  # the connection was lost meanwhile: the client subscribes again by itself
+            await self.nc.flush()
         return sub
 
     async def request(self, subject: str, data: bytes, timeout_s: float, headers: Headers | None = None) -> Msg:

@@ -35,6 +35,8 @@ def shapes(workflow: Workflow) -> dict[str, Shape]:
         if stage.name in found:
             raise BadWorkflow(f"stage '{stage.name}' is there twice")
         for edge in stage.edges:
+            if sum(e.param == edge.param for e in stage.edges) > 1 or edge.param in stage.given:
+                raise BadWorkflow(f"stage '{stage.name}' takes '{edge.param}' twice")
             if edge.stage and edge.stage not in found:
                 later = any(s.name == edge.stage for s in workflow.stages)
                 raise BadWorkflow(

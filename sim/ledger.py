@@ -1,0 +1,194 @@
+"""What must always hold, watched from outside: by what the server stores, settles and carries.
+
+Nothing here asks an actor; so an actor that lies to itself is caught too. `broken` is the first promise that did not hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..actors.jobs import Job, replay
+from ..bus.ids import dotted
+from ..bus.messages import (
+    Counted,
+    Ended,
+    Index,
+    JobAccepted,
+    JobLog,
+    JobResult,
+    Lowered,
+    Planned,
+    Retried,
+    Submitted,
+    TaskDone,
+    TaskFailed,
+    TaskReady,
+    TaskResults,
+)
+from ..bus.wire import BadMessage, decode, encode
+from .streams import Stored
+
+TaskName = tuple[str, str, Index]
+"""(job, stage, index)"""
+
+
+class Broken(AssertionError):
+    """A promise does not hold; the text says which, and how it came to it."""
+
+
+@dataclass(slots=True)
+class Known:
+    """A job as its stored log says it is."""
+
+    job: Job | None = None
+    counted: set[tuple[str, Index]] = field(default_factory=set)
+    records: int = 0
+    results: int = 0
+    result: JobResult | None = None
+
+
+@dataclass
+class Ledger:
+    """`early_release` lets tasks be released before the record that made them ready is stored (see docs/simulation.md)."""
+
+    early_release: bool = False
+    late_results: bool = False
+    jobs: dict[str, Known] = field(default_factory=dict)
+    accepted: set[str] = field(default_factory=set)
+    reported: set[tuple[str, str, Index, int]] = field(default_factory=set)
+    """(job, stage, index, attempt) of every result that was ever stored."""
+    counts: dict[str, int] = field(default_factory=dict)
+
+    # --- what the server does ------------------------------------------------------------------------------------------------------
+
+    def stored(self, stream: str, msg: Stored) -> None:
+        self._count(f"stored {stream}")
+        said = _read(msg)
+        match said:
+            case JobLog():
+                self._logged(said)
+            case JobResult():
+                self._ended(said)
+            case TaskReady():
+                self._released(said)
+            case TaskResults(results=results):
+                for r in results:
+                    self.reported.add((r.job, r.stage, r.index, r.attempt))
+
+    def settled(self, stream: str, msg: Stored, refused: bool) -> None:
+        self._count(f"settled {stream}")
+        said = _read(msg)
+        if refused:
+            raise Broken(f"a {type(said).__name__} was refused: nothing here is unreadable")
+        match said:
+            case TaskReady():
+                if (said.job, said.stage, said.index, said.attempt) not in self.reported:
+                    raise Broken(f"{_task(said)} was settled before its result was stored")
+            case TaskResults(results=results):
+                for result in results:
+                    self._has_effect(result)
+
+    def replied(self, subject: str, data: bytes) -> None:
+        try:
+            said = decode(data)
+        except BadMessage:
+            return
+        if isinstance(said, JobAccepted):
+            known = self.jobs.get(said.job)
+            if known is None or known.job is None:
+                raise Broken(f"job {said.job} was accepted before its submission was stored")
+            self.accepted.add(said.job)
+
+    # --- promises --------------------------------------------------------------------------------------------------------------------
+
+    def _logged(self, said: JobLog) -> None:
+        known = self.jobs.setdefault(said.job, Known())
+        for record in said.records:
+            self._legal(said.job, known, record)
+            try:
+                known.job = replay(known.job, record)
+            except Exception as error:  # whatever it is, a conductor that starts now would die of it
+                raise Broken(f"the log of job {said.job} cannot be replayed: {type(record).__name__}: {error!r}") from error
+            known.records += 1
+            self._count(type(record).__name__)
+
+    def _legal(self, name: str, known: Known, record: object) -> None:
+        job, what = known.job, f"log of job {name}: {type(record).__name__}"
+        if (job is None) != isinstance(record, Submitted):
+            raise Broken(f"{what} as record {known.records}: a log starts with its submission, once")
+        if job is None:
+            return
+        if job.ended is not None:
+            raise Broken(f"{what} after the end")
+        match record:
+            case Lowered() if job.phase != "planning":
+                raise Broken(f"{what} while {job.phase}")
+            case Planned() if job.phase != "optimizing":
+                raise Broken(f"{what} while {job.phase}")
+            case Counted(done=done):
+                task = (done.stage, done.index)
+                if task in known.counted:
+                    raise Broken(f"{what}: task {done.stage} {dotted(done.index)} is counted twice")
+                if not job.knows(task):
+                    raise Broken(f"{what}: task {done.stage} {dotted(done.index)} was not ready")
+                known.counted.add(task)
+            case Retried(stage=stage, index=index, attempt=attempt):
+                if not job.knows((stage, index)) or job.is_done((stage, index)):
+                    raise Broken(f"{what}: task {stage} {dotted(index)} is not open")
+                if attempt != job.attempt.get((stage, index), 1) + 1:
+                    raise Broken(f"{what}: attempt {attempt} of {stage} {dotted(index)} follows {job.attempt.get((stage, index), 1)}")
+            case Ended(status="done") if job.run is None or not job.run.finished:
+                raise Broken(f"{what}: called done with open tasks")
+
+    def _ended(self, said: JobResult) -> None:
+        known = self.jobs.get(said.job)
+        if known is None or known.job is None or known.job.ended is None:
+            raise Broken(f"the result of job {said.job} was stored before its end was")
+        known.results += 1
+        if known.results > 1 and not self.late_results:
+            raise Broken(f"job {said.job} has {known.results} results")
+        if said != decode(encode(known.job.result())):
+            raise Broken(f"the result of job {said.job} does not agree with its log")
+        known.result = said
+
+    def _released(self, said: TaskReady) -> None:
+        known = self.jobs.get(said.job)
+        job = known.job if known else None
+        if self.early_release:
+            return
+        if job is None or not job.knows((said.stage, said.index)):
+            raise Broken(f"{_task(said)} was released before the record that made it ready was stored")
+        if said.attempt > job.attempt.get((said.stage, said.index), 1):
+            raise Broken(f"{_task(said)} was released before its retry was stored")
+
+    def _has_effect(self, result: TaskDone | TaskFailed) -> None:
+        """Whether a result may be forgotten: its effect is stored, or it has none."""
+        known = self.jobs.get(result.job)
+        job = known.job if known else None
+        task = (result.stage, result.index)
+        if job is None or job.ended is not None or not job.knows(task) or job.is_done(task):
+            if job is not None and job.ended is None and not job.knows(task):
+                self._count("forgotten: its task was not known")
+            return
+        if isinstance(result, TaskFailed) and result.attempt < job.attempt.get(task, 1):
+            return
+        raise Broken(f"a result of {_task(result)} was settled before its effect was stored")
+
+    # --- the end -----------------------------------------------------------------------------------------------------------------------
+
+    def unfinished(self) -> list[str]:
+        """Accepted jobs without a result, and jobs whose log has no end."""
+        return sorted(
+            {name for name in self.accepted if not self.jobs[name].results} | {n for n, k in self.jobs.items() if k.result is None}
+        )
+
+    def _count(self, what: str) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+
+def _read(msg: Stored) -> object:
+    return decode(msg.data)
+
+
+def _task(said: TaskReady | TaskDone | TaskFailed) -> str:
+    return f"task {said.job}/{said.stage}/{dotted(said.index)}/{said.attempt}"

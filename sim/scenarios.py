@@ -1,0 +1,146 @@
+"""What simulated clients ask for: workflows of every shape, and the video job in words. Drawn from the seed."""
+
+from __future__ import annotations
+
+import hashlib
+from random import Random
+
+from msgspec import Struct
+
+from ..bus.messages import ArtifactRef, Edge, Input, Stage, SubmitJob, Workflow
+from ..planner.axes import BadWorkflow, shapes
+from .faults import Faults
+
+TENANTS = ("ann", "bob")
+
+
+class Ask(Struct):
+    """One job of one client."""
+
+    job: SubmitJob
+    at_s: float
+    cancel_after_s: float | None = None
+
+
+class Scenario(Struct):
+    """`jobs` is a range; `kinds` are names in KINDS."""
+
+    jobs: tuple[int, int] = (1, 6)
+    kinds: tuple[str, ...] = ("spread", "chain", "diamond", "layers", "video", "question")
+    hosts: tuple[int, int] = (1, 3)
+    clients: tuple[int, int] = (1, 2)
+    chaos: bool = True
+    faults: Faults | None = None
+    """Instead of those that the seed would draw."""
+    chaos_s: tuple[float, float] = (5.0, 60.0)
+    """How long faults last, in virtual seconds."""
+    width: int = 8
+    """Most elements of a collection."""
+    late_restart: float = 0.03
+    """Chance that the conductor is killed once more, after everybody's memory of message ids has run out."""
+    early_release: bool = False
+    late_results: bool = False
+    max_payload: int = 1 << 20
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "swarm": Scenario(),
+    "calm": Scenario(chaos=False),
+    "video": Scenario(kinds=("video", "question"), jobs=(1, 3)),
+    "lossy": Scenario(
+        kinds=("chain", "spread"), jobs=(1, 2), hosts=(1, 2), chaos_s=(3.0, 15.0), faults=Faults(drop=0.5, duplicate=0.2, late=0.2)
+    ),
+    # attempts are given up and answered all the same: late results meet their retries
+    "failing": Scenario(
+        kinds=("video",),
+        jobs=(2, 4),
+        hosts=(2, 3),
+        faults=Faults(task_fails=0.3, partition_every_s=3.0, partition_s=15.0, acks_lost=0.4),
+    ),
+    "wide": Scenario(kinds=("spread",), width=150, jobs=(1, 3)),
+    "small-messages": Scenario(width=60, kinds=("spread", "diamond", "chain"), max_payload=12_000, jobs=(2, 6)),
+}
+
+
+def draw(scenario: Scenario, dice: Random) -> list[list[Ask]]:
+    """The asks of each client."""
+    clients = dice.randint(*scenario.clients)
+    asks: list[list[Ask]] = [[] for _ in range(clients)]
+    for n in range(dice.randint(*scenario.jobs)):
+        client = dice.randrange(clients)
+        kind = dice.choice(scenario.kinds)
+        job = _submit(kind, f"j{n}-{kind}", TENANTS[client], scenario, dice)
+        cancel = dice.uniform(0, 10) if dice.random() < 0.15 else None
+        asks[client].append(Ask(job, dice.uniform(0, 10) if dice.random() < 0.7 else 0.0, cancel))
+    return asks
+
+
+def _submit(kind: str, name: str, tenant: str, scenario: Scenario, dice: Random) -> SubmitJob:
+    deadline = dice.uniform(1, 60) if dice.random() < 0.1 else None
+    if kind in ("video", "question"):
+        words = "List objects shown/mentioned in the videos" if kind == "video" else "What does the speaker talk about?"
+        inputs = tuple(_video(dice.randrange(3)) for _ in range(dice.randint(1, 2)))
+        return SubmitJob(tenant=tenant, description=words, inputs=inputs, job=name, deadline_s=deadline)
+    make = {"spread": _spread, "chain": _chain, "diamond": _diamond, "layers": _layers}[kind]
+    return SubmitJob(tenant=tenant, description=kind, job=name, workflow=make(scenario.width, dice), deadline_s=deadline)
+
+
+def _video(n: int) -> Input:
+    name = f"simulated-{n}.mp4"
+    return Input(name, ArtifactRef(hashlib.sha256(name.encode()).hexdigest(), 1_000, "video/mp4"))
+
+
+def _sleep(dice: Random) -> dict[str, object]:
+    args: dict[str, object] = {"ms": dice.choice([0, 0, 10, 100, 1_000])}
+    if dice.random() < 0.02:
+        args["bad_input"] = True
+    return args
+
+
+def _spread(width: int, dice: Random) -> Workflow:
+    n = dice.choice([0, 1, 2, width])
+    return Workflow(
+        (
+            Stage("spread", "Spread", many=True, args={"n": n}),
+            Stage("map", "Sleep", (Edge("after", "spread"),), 1, args=_sleep(dice)),
+            Stage("gather", "Sleep", (Edge("after", "map"),), args=_sleep(dice)),
+        ),
+        ("gather",),
+    )
+
+
+def _chain(width: int, dice: Random) -> Workflow:
+    n = dice.randint(1, 6)
+    stages = tuple(Stage(f"s{i}", "Sleep", (Edge("after", f"s{i - 1}"),) if i else (), args=_sleep(dice)) for i in range(n))
+    return Workflow(stages, (f"s{n - 1}",))
+
+
+def _diamond(width: int, dice: Random) -> Workflow:
+    sides = tuple(Stage(f"side{i}", "Sleep", (Edge("after", "top"),), args=_sleep(dice)) for i in range(dice.randint(2, 4)))
+    edges = tuple(Edge(f"p{i}", s.name) for i, s in enumerate(sides))
+    return Workflow((Stage("top", "Sleep", args=_sleep(dice)), *sides, Stage("bottom", "Sleep", edges, args=_sleep(dice))), ("bottom",))
+
+
+def _layers(width: int, dice: Random) -> Workflow:
+    """A random DAG; collections inside collections, gathered at random depths."""
+    stages: list[Stage] = []
+    while len(stages) < dice.randint(2, 8):
+        sources = dice.sample(stages, min(len(stages), dice.choice([0, 1, 1, 2, 3])))
+        edges = tuple(Edge(f"p{i}", s.name) for i, s in enumerate(sources))
+        many = dice.random() < 0.3
+        stage = Stage(
+            f"n{len(stages)}",
+            "Spread" if many else "Sleep",
+            edges,
+            dice.choice([0, 1, 1, 2]),
+            many,
+            {"n": dice.choice([0, 1, 2, 3])} if many else _sleep(dice),
+        )
+        try:
+            found = shapes(Workflow((*stages, stage), (stage.name,)))
+        except BadWorkflow:
+            continue
+        if len(found[stage.name].out) <= 3:
+            stages.append(stage)
+    answer = tuple(s.name for s in dice.sample(stages, dice.randint(1, 2)))
+    return Workflow(tuple(stages), answer)
