@@ -61,6 +61,10 @@ GRACE_S = 30.0
 """Added to a task's own time limit before the conductor gives its attempt up; workers give up first."""
 ASKS_MAX = 900
 """Half an hour of asking for a plan that no host can run; then the job fails with the reason."""
+INLINE_MAX = 1_000
+"""Bytes of an output that travel in messages; so that a stage that gathers some hundred of them fits into one message."""
+ANSWER_INLINE_MAX = 100_000
+"""Likewise for what is the job's answer: a client without our library should find it in the result."""
 REMEMBERED = 10_000
 """Ended jobs whose names are kept, so that a submission that is sent again starts nothing twice."""
 
@@ -207,7 +211,7 @@ class Conductor:
                 trace=submit.traceparent,
             )
         # whoever has just been started may not listen yet: soon again at first, then seldom
-        yield Wake(ASK_FIRST_S if job.asks <= ASKS_SOON else ASK_AGAIN_S, f"ask:{job.name}")
+        yield Wake(ASK_FIRST_S if job.asks <= ASKS_SOON else ASK_AGAIN_S, f"ask-{job.phase}:{job.name}")
 
     def _planned(self, msg: Message, now: float) -> Iterator[Command]:
         job = self.state.jobs.get(getattr(msg, "job", ""))
@@ -260,6 +264,7 @@ class Conductor:
                     inputs=job.run.inputs_of(stage, index),
                     args=run.stage.args,
                     timeout_s=run.choice.timeout_s,
+                    inline_max=ANSWER_INLINE_MAX if stage in job.run.plan.workflow.answer else INLINE_MAX,
                 ),
                 after_records=name,
                 trace=job.submit.traceparent,
@@ -321,6 +326,10 @@ class Conductor:
         return Retried(task[0], task[1], attempt, error)
 
     def _too_large(self, msg: object, error: str, now: float) -> Iterator[Command]:
+        if isinstance(msg, JobResult):
+            if msg.answer or msg.plan is not None:  # the client waits for an end, and gets one
+                yield Send(replace(msg, status="failed", error=error, answer=(), plan=None, stages=()))
+            return
         job = self.state.jobs.get(getattr(msg, "job", ""))
         if job is not None:
             where = f"stage {msg.stage}: " if isinstance(msg, TaskReady) else ""
@@ -361,7 +370,7 @@ class Conductor:
         what, _, name = key.partition(":")
         job = self.state.jobs.get(name)
         match what:
-            case "ask" if job is not None and job.run is None:
+            case "ask-planning" | "ask-optimizing" if job is not None and what == f"ask-{job.phase}":
                 yield from self._ask(job, now)
             case "progress" if job is not None:
                 job.progress_due = False

@@ -56,6 +56,7 @@ class Shell:
         self._holds: dict[str, int] = {}
         """Key to the number of messages that must be stored before it is settled."""
         self._trace = ""
+        self._live = False
 
     # --- life ---------------------------------------------------------------------------------------------------------------
 
@@ -67,6 +68,7 @@ class Shell:
             # actors of one role share requests; news goes to each of them
             queue = self.actor.role if kind.__name__ in TRACED or kind.__name__ in ("CancelJob", "ListJobs") else ""
             await self.link.subscribe(wildcard(kind), self._on_message, queue=queue)
+        self._live = True
         self.deliver(Resumed())
         for kind in self.actor.works:
             await self.link.pull(
@@ -133,6 +135,8 @@ class Shell:
         self._trace = ""
 
     async def _on_message(self, msg: Msg) -> None:
+        if not self._live:  # news that arrives between the replay and Resumed would come twice; whoever needs it asks again
+            return
         heard = self._read(msg)
         if heard is None:
             return

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import msgspec
+
 from ..agents.library import Implementation
 from ..bus.messages import (
     Desired,
@@ -36,6 +38,8 @@ DELIVERIES_MAX = 5
 """A task that was delivered this often has probably taken its workers down; it is reported as failed."""
 RESULTS_MAX = 256
 """Results in one message."""
+BYTES_MAX = 600_000
+"""Bytes of results in one message; NATS takes none over 1 MB."""
 LEAK_FACTOR = 4
 """An idle instance that holds this many times its declared memory is started anew."""
 
@@ -158,11 +162,10 @@ class Worker:
         slots = self.instances.get(desired.id)
         if slots is None or slots.state == "draining":
             yield Do(StopInstance(desired.id))
-            if slots is not None:
-                yield from self._remove(desired.id)
+            yield from self._reconcile(now)
             return
         if isinstance(value, Started):
-            slots.state, slots.pid, slots.error, slots.since = "warm", value.pid, "", now
+            slots.state, slots.pid, slots.error, slots.since, slots.rss_mb = "warm", value.pid, "", now, 0
             yield Do(WatchInstance(desired.id, value.pid))
             yield self._take(slots.pool)
             yield from self._fill(slots.pool, now)
@@ -179,7 +182,8 @@ class Worker:
         """An instance is gone. Its tasks are answered by their own outcomes; it is started again after a growing pause."""
         slots = self.instances[name]
         if slots.state == "draining":
-            yield from self._remove(name)
+            slots.pid = 0
+            yield from self._reconcile(now)  # removes it once its last task is answered
             return
         if slots.state == "warm" and now - slots.since > RESTART_MAX_S:
             slots.failures = 0  # it had worked for a while
@@ -233,7 +237,7 @@ class Worker:
             yield Do(StopInstance(name))
             yield from self._failed(name, ran.error, now)
         if slots.state == "draining" and not slots.running:
-            yield from self._remove(name)
+            yield from self._reconcile(now)  # also starts it anew if it has come to be wanted again
         yield from self._fill(task.pool, now)
 
     def _use(self, slots: Slots, ran: Ran, cold_s: float) -> Use:
@@ -256,9 +260,20 @@ class Worker:
 
     def _report(self) -> Iterator[Command]:
         results, self.results = self.results, []
-        for start in range(0, len(results), RESULTS_MAX):
-            part = results[start : start + RESULTS_MAX]
-            yield Send(TaskResults(host=self.host, results=tuple(r for _, r in part)), settles=tuple(k for k, _ in part))
+        part: list[tuple[str, TaskDone | TaskFailed]] = []
+        size = 0
+        for key, result in results:
+            more = len(msgspec.json.encode(result))
+            if part and (len(part) >= RESULTS_MAX or size + more > BYTES_MAX):
+                yield self._told(part)
+                part, size = [], 0
+            part.append((key, result))
+            size += more
+        if part:
+            yield self._told(part)
+
+    def _told(self, part: list[tuple[str, TaskDone | TaskFailed]]) -> Send:
+        return Send(TaskResults(host=self.host, results=tuple(r for _, r in part)), settles=tuple(k for k, _ in part))
 
     # --- signs of life --------------------------------------------------------------------------------------------------------
 

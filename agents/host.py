@@ -30,8 +30,6 @@ log = logging.getLogger("murakkab.worker")
 
 LOAD_LIMIT_S = 600.0
 STOP_GRACE_S = 5.0
-INLINE_MAX = 64_000
-"""Bytes of one output that travel in a message; a larger one becomes an artifact, and a reference to it travels."""
 SPILLED = "$artifact"
 CACHE_MAX = 20 << 30
 """Bytes of artifacts that a host keeps at hand."""
@@ -206,7 +204,7 @@ class Instances:
             if answer.error:
                 return Ran(start, time.time(), cpu_s=answer.cpu_s, error=answer.error, bad_input=answer.bad_input)
             try:
-                output = await self._keep(task.tenant, answer.output)
+                output = await self._keep(task.tenant, answer.output, task.inline_max)
             except (OSError, LookupError, TimeoutError) as error:
                 return Ran(start, time.time(), cpu_s=answer.cpu_s, error=f"its output could not be stored: {error}")
         return Ran(start, time.time(), output, answer.cpu_s)
@@ -228,13 +226,13 @@ class Instances:
             return msgspec.json.decode((self.folder / ref.sha256).read_bytes())
         return value
 
-    async def _keep(self, tenant: str, output: Any) -> Any:
+    async def _keep(self, tenant: str, output: Any, inline_max: int) -> Any:
         for ref in artifacts_in(output):
             await self.artifacts.store(tenant, ref, self.folder / ref.sha256)
         if isinstance(output, list) or output is None:
             return output
         data = msgspec.json.encode(output)
-        if len(data) <= INLINE_MAX:
+        if len(data) <= inline_max:
             return output
         ref = self.artifacts.keep(data, self.folder, "application/json")
         await self.artifacts.store(tenant, ref, self.folder / ref.sha256)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct, field
 
-Id = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,80}$")]
+Id = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,80}$(?!\\n)")]
 Index = tuple[int, ...]
 """Which element of a stage a task is: () for a whole job, (i,) for input i, (i, j) for part j of input i."""
 How = Literal["measured", "modelled", "simulated"]
@@ -333,6 +333,8 @@ class TaskReady(Message, frozen=True, tag="task_ready"):
     inputs: dict[str, Any] = field(default_factory=dict)
     args: dict[str, Any] = field(default_factory=dict)
     timeout_s: float = 120.0
+    inline_max: int = 1_000
+    """Bytes of output that are to come back in the message; a larger one comes as `{"$artifact": …}`, a reference to its JSON."""
 
 
 class TaskDone(Struct, frozen=True, tag_field="type", tag="done"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import cache
 
@@ -46,4 +47,7 @@ def token(text: str) -> str:
 @cache
 def pool(agent: str, implementation: str, hardware: str) -> str:
     """The name of a pool: all instances of one implementation of one agent on one hardware class share a work queue."""
-    return token(f"{agent}-{implementation}-{hardware}")
+    name = token(f"{agent}-{implementation}-{hardware}")
+    if len(name) <= 80:
+        return name
+    return f"{name[:67]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"  # an Id has at most 80 characters

@@ -25,4 +25,4 @@ def decode(data: bytes) -> Message:
     try:
         return cast(Message, _decode(data))
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise BadMessage(str(error)) from None
+        raise BadMessage(" ".join(str(error).split())) from None

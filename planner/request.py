@@ -10,6 +10,7 @@ DESCRIPTION_MAX = 8_000
 """Characters; a job in words is a paragraph, and it goes through embedding and language models whole."""
 INPUTS_MAX = 1_000
 TASKS_MAX = 50
+STAGES_MAX = 1_000
 
 
 def refusal(job: SubmitJob) -> str:
@@ -23,7 +24,11 @@ def refusal(job: SubmitJob) -> str:
         return problem
     if len(job.inputs) > INPUTS_MAX:
         return f"{len(job.inputs)} inputs: at most {INPUTS_MAX} fit into one job"
+    if len(job.description) > DESCRIPTION_MAX:
+        return f"the description has {len(job.description)} characters: at most {DESCRIPTION_MAX} are read; give long material as an input"
     if job.workflow is not None:
+        if len(job.workflow.stages) > STAGES_MAX:
+            return f"the given workflow has {len(job.workflow.stages)} stages: at most {STAGES_MAX} are taken"
         try:
             shapes(job.workflow)
         except BadWorkflow as error:
@@ -31,8 +36,6 @@ def refusal(job: SubmitJob) -> str:
         return "" if job.workflow.stages else "the given workflow has no stages"
     if not job.description.strip():
         return 'the description is empty: say what you want in words, for example "List objects shown/mentioned in the videos"'
-    if len(job.description) > DESCRIPTION_MAX:
-        return f"the description has {len(job.description)} characters: at most {DESCRIPTION_MAX} are read; give long material as an input"
     if len(job.tasks) > TASKS_MAX:
         return f"{len(job.tasks)} hints: at most {TASKS_MAX} are read"
     for task in job.tasks:

@@ -1,0 +1,225 @@
+"""The optimizer: what each goal picks, what steers it, and what it says when nothing will do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from murakkab.actors.core import ActorBug, Command, Event, Heard, Resumed, Send, Wake, Woke
+from murakkab.actors.optimizer import HOST_SILENT_S, SWEEP_EVERY_S, Optimizer
+from murakkab.agents.library import Implementation
+from murakkab.bus.messages import (
+    Choice,
+    HostHeartbeat,
+    Instance,
+    JobResult,
+    MakePlan,
+    Offer,
+    PlanMade,
+    PlanRefused,
+    Stage,
+    StageReport,
+    Workflow,
+)
+from murakkab.planner.choose import Profile, Rates
+from murakkab.planner.request import GOALS
+
+ROWS = [
+    Implementation("cheap", "A", "m:C", work_s=1.0, load_s=10.0, quality=0.5, hardware="cpu"),
+    Implementation("quick", "A", "m:C", work_s=0.1, load_s=0.5, quality=0.4, hardware="gpu"),
+    Implementation("good", "A", "m:C", work_s=9.0, load_s=10.0, quality=0.9, hardware="cpu"),
+    Implementation("frugal", "A", "m:C", work_s=4.0, load_s=4.0, quality=0.3, hardware="arm"),
+]
+LIBRARY = {(r.agent, r.name): r for r in ROWS}
+RATES = {"cpu": Rates(10.0, 0.01), "gpu": Rates(400.0, 9.0), "arm": Rates(1.0, 1.0)}
+FLOW = Workflow((Stage("s", "A"),), ("s",))
+
+
+def beat(
+    host: str = "h", names: Iterable[str] = ("cheap", "quick", "good", "frugal"), warm: str = "", leaving: bool = False
+) -> HostHeartbeat:
+    rows = [r for r in ROWS if r.name in names]
+    return HostHeartbeat(
+        host=host,
+        at=0.0,
+        offers=tuple(Offer(r.agent, r.name, r.hardware) for r in rows),
+        instances=tuple(Instance(r.name, r.agent, r.name, r.hardware, "warm", 1) for r in rows if r.name == warm),
+        leaving=leaving,
+    )
+
+
+def ask(*goals: str, floor: float | None = None, flow: Workflow = FLOW) -> MakePlan:
+    return MakePlan(job="j", workflow=flow, inputs=1, constraints=goals, quality_floor=floor)
+
+
+class Desk:
+    def __init__(self, *beats: HostHeartbeat) -> None:
+        self.actor = Optimizer(LIBRARY, RATES)
+        self.now = 0.0
+        self.on(Resumed())
+        for b in beats:
+            self.on(Heard(b))
+
+    def on(self, event: Event) -> list[Command]:
+        commands = list(self.actor.on(event, self.now))
+        self.actor.check()
+        return commands
+
+    def answer(self, msg: MakePlan) -> PlanMade | PlanRefused:
+        (send,) = self.on(Heard(msg))
+        assert isinstance(send, Send)
+        assert isinstance(send.msg, PlanMade | PlanRefused)
+        assert send.msg.job == "j"
+        return send.msg
+
+    def choice(self, *goals: str, floor: float | None = None) -> Choice:
+        msg = self.answer(ask(*goals, floor=floor))
+        assert isinstance(msg, PlanMade)
+        (choice,) = msg.plan.choices
+        return choice
+
+
+@pytest.mark.parametrize(
+    ("goal", "name"), [("MIN_COST", "cheap"), ("MIN_LATENCY", "quick"), ("MIN_ENERGY", "frugal"), ("MAX_QUALITY", "good")]
+)
+def test_each_goal_picks_what_it_should(goal: str, name: str) -> None:
+    choice = Desk(beat()).choice(goal)
+    assert (choice.stage, choice.implementation) == ("s", name)
+    assert choice.why.startswith(f"best by {goal}; lost: ")
+    assert all(r.name in choice.why for r in ROWS if r.name != name)
+
+
+def test_estimates_follow_from_profile_and_rates() -> None:
+    choice = Desk(beat()).choice("MIN_COST")
+    assert (choice.time_s, choice.warm, choice.hardware, choice.quality) == (11.0, False, "cpu", 0.5)
+    assert choice.cost_usd == pytest.approx(11.0 * 0.01 / 3600)
+    assert choice.energy_wh == pytest.approx(11.0 * 10.0 / 3600)
+    assert choice.timeout_s == ROWS[0].timeout_s
+
+
+def test_a_plan_adds_its_stages_up() -> None:
+    flow = Workflow((Stage("s", "A"), Stage("t", "A")), ("t",))
+    msg = Desk(beat()).answer(ask("MIN_COST", flow=flow))
+    assert isinstance(msg, PlanMade)
+    assert msg.plan.workflow == flow
+    assert [c.stage for c in msg.plan.choices] == ["s", "t"]
+    for name in ("time_s", "cost_usd", "energy_wh"):
+        assert getattr(msg.plan, name) == pytest.approx(sum(getattr(c, name) for c in msg.plan.choices))
+
+
+def test_what_is_warm_has_no_load_to_pay() -> None:
+    assert Desk(beat(names=("cheap", "good"))).choice("MIN_LATENCY").implementation == "cheap"
+    choice = Desk(beat(names=("cheap", "good"), warm="good")).choice("MIN_LATENCY")
+    assert (choice.implementation, choice.warm, choice.time_s) == ("good", True, 9.0)
+    assert "cheap (11 s against 9 s, cold)" in choice.why
+
+
+def test_the_second_goal_decides_among_equals() -> None:
+    rows = [
+        Implementation("a", "A", "m:C", work_s=1.0, load_s=0.0, quality=0.2),
+        Implementation("b", "A", "m:C", work_s=1.04, load_s=0.0, quality=0.8),
+        Implementation("c", "A", "m:C", work_s=2.0, load_s=0.0, quality=1.0),
+    ]
+    actor = Optimizer({(r.agent, r.name): r for r in rows}, RATES)
+    list(actor.on(Heard(HostHeartbeat(host="h", at=0.0, offers=tuple(Offer("A", r.name, "cpu") for r in rows))), 0.0))
+    (send,) = actor.on(Heard(ask("MIN_COST", "MAX_QUALITY")), 0.0)
+    assert isinstance(send, Send)
+    assert isinstance(send.msg, PlanMade)
+    assert send.msg.plan.choices[0].implementation == "b"
+
+
+def test_the_quality_floor_holds_first() -> None:
+    assert Desk(beat()).choice("MIN_LATENCY", floor=0.5).implementation == "cheap"
+    assert Desk(beat()).choice("MIN_LATENCY", floor=0.9).implementation == "good"
+
+
+def test_a_floor_that_nothing_reaches_is_refused_with_the_nearest() -> None:
+    assert Desk(beat()).answer(ask("MIN_COST", floor=0.95)) == PlanRefused(
+        job="j", error="quality floor 0.95 cannot be met by stage 's' (A): the best here reaches 0.9"
+    )
+
+
+def test_no_host_is_a_reason_to_wait() -> None:
+    refused = PlanRefused(job="j", error="no host can run A (stage 's'); see: murakkab doctor", wait=True)
+    assert Desk().answer(ask("MIN_COST")) == refused
+    assert Desk(beat(names=())).answer(ask("MIN_COST")) == refused
+    assert Desk(beat(), beat(leaving=True)).answer(ask("MIN_COST")) == refused
+    desk = Desk(beat())
+    desk.now = HOST_SILENT_S + 1
+    assert desk.on(Woke("sweep")) == [Wake(SWEEP_EVERY_S, "sweep")]
+    assert desk.answer(ask("MIN_COST")) == refused
+
+
+def test_offers_of_all_hosts_and_of_nothing_that_we_know() -> None:
+    unknown = HostHeartbeat(host="x", at=0.0, offers=(Offer("A", "from the future", "cpu"),))
+    assert Desk(beat("a", ("good",)), beat("b", ("quick",)), unknown).choice("MIN_LATENCY").implementation == "quick"
+    assert isinstance(Desk(unknown).answer(ask("MIN_COST")), PlanRefused)
+
+
+def test_hardware_of_which_no_rate_is_known_counts_as_cpu() -> None:
+    row = Implementation("x", "A", "m:C", work_s=3600.0, load_s=0.0)
+    actor = Optimizer({("A", "x"): row}, {"cpu": Rates(2.0, 3.0)})
+    list(actor.on(Heard(HostHeartbeat(host="h", at=0.0, offers=(Offer("A", "x", "h200"),))), 0.0))
+    (send,) = actor.on(Heard(ask("MIN_COST")), 0.0)
+    assert isinstance(send, Send)
+    assert isinstance(send.msg, PlanMade)
+    assert (send.msg.plan.cost_usd, send.msg.plan.energy_wh) == (3.0, 2.0)
+
+
+def result(name: str, tasks: int, cpu_s: float) -> JobResult:
+    report = StageReport("s", "A", name, "cpu", tasks, 0.0, 1.0, 0.0, 0.0, cpu_s=cpu_s)
+    return JobResult(tenant="t", job="j", status="done", stages=(report,))
+
+
+def test_it_learns_from_what_jobs_took() -> None:
+    desk = Desk(beat(names=("cheap", "good")))
+    assert desk.choice("MIN_COST").implementation == "cheap"
+    for _ in range(20):
+        desk.on(Heard(result("cheap", 10, 10 * 30.0)))
+    profile = desk.actor.profiles[("A", "cheap", "cpu")]
+    assert profile.work_s == pytest.approx(30.0, rel=0.05)
+    assert profile.samples == 200
+    assert desk.choice("MIN_COST").implementation == "good"
+
+
+def test_one_job_moves_a_prior_and_does_not_replace_it() -> None:
+    desk = Desk(beat())
+    desk.on(Heard(result("cheap", 5, 5 * 3.0)))
+    assert desk.actor.profiles[("A", "cheap", "cpu")].work_s == pytest.approx(2.0), "the prior counts as five tasks"
+
+
+def test_reports_of_nothing_teach_nothing() -> None:
+    desk = Desk(beat())
+    desk.on(Heard(result("cheap", 0, 0.0)))
+    desk.on(Heard(result("from the future", 3, 3.0)))
+    assert desk.actor.profiles == {}
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e4), st.integers(1, 10_000)), max_size=20))
+def test_a_profile_stays_between_what_it_has_seen(seen: list[tuple[float, int]]) -> None:
+    profile = Profile(1.0, 1.0, 2.0)
+    for work_s, tasks in seen:
+        profile = profile.refined(work_s, work_s, tasks)
+    values = [1.0, *(w for w, _ in seen)]
+    assert min(values) - 1e-6 <= profile.work_s <= max(values) + 1e-6
+    assert profile.load_s == 2.0
+
+
+@given(st.lists(st.sampled_from(GOALS), min_size=1, max_size=4), st.sets(st.sampled_from([r.name for r in ROWS]), min_size=1))
+def test_any_goals_over_any_offers_pick_one_of_them(goals: list[str], names: set[str]) -> None:
+    choice = Desk(beat(names=names)).choice(*goals)
+    assert choice.implementation in names
+
+
+def test_a_reconnect_starts_no_second_clock() -> None:
+    assert Desk(beat()).on(Resumed()) == []
+
+
+def test_check_sees_a_negative_profile() -> None:
+    desk = Desk()
+    desk.actor.profiles[("A", "cheap", "cpu")] = Profile(-1.0, 1.0, 1.0)
+    with pytest.raises(ActorBug, match="negative"):
+        desk.actor.check()
