@@ -9,7 +9,8 @@ from .interface import Call
 from .llm import make_engine
 from .summarize import whole
 from .types import Passage, Passages, QuestionAnswer
-from .words import content, overlap, sentences, words
+from .vocabulary import vocabulary
+from .words import content, overlap, sentences, word_set, words
 
 SYSTEM = "You answer questions with one short sentence. Use only the given text."
 TOKENS_MAX = 48
@@ -17,50 +18,17 @@ COSINE_MIN = 0.3
 """A passage less alike than this is evidence only if it names what is asked for. See tests/test_language_agents.py."""
 COSINE_NEAR = 0.12
 """Weaker passages than the best by more than this are not quoted beside it."""
+NAMED_MIN = 0.5
+"""A passage that names this part of what is asked for is evidence however little alike."""
 QUOTES_MAX = 3
 AGREE_MIN = 0.8
 """How much of a rephrased answer must stand in its evidence or in the question."""
-SPEECH_WORDS = frozenset(
-    [
-        "say",
-        "says",
-        "said",
-        "mention",
-        "mentions",
-        "mentioned",
-        "talk",
-        "talks",
-        "tell",
-        "tells",
-        "told",
-        "speak",
-        "speaks",
-        "speaker",
-        "spoken",
-        "discuss",
-        "hear",
-        "heard",
-    ]
+SAME_MIN = 0.8
+"""An answer with this much of its evidence's words is the evidence over again; the quote alone says it."""
+SPEECH_WORDS = word_set(
+    "say says said mention mentions mentioned talk talks tell tells told speak speaks speaker spoken discuss hear heard"
 )
-SIGHT_WORDS = frozenset(
-    [
-        "see",
-        "seen",
-        "show",
-        "shows",
-        "shown",
-        "visible",
-        "appear",
-        "appears",
-        "picture",
-        "pictured",
-        "screen",
-        "look",
-        "looks",
-        "wearing",
-        "detected",
-    ]
-)
+SIGHT_WORDS = word_set("see seen show shows shown visible appear appears picture pictured screen look looks detected")
 ASKING = frozenset(content(" ".join(SPEECH_WORDS | SIGHT_WORDS)) + content("video clip scene time happen thing find question know"))
 
 
@@ -73,16 +41,19 @@ class QuestionAnswerer:
     def load(self) -> None:
         self._engine.load()
 
+    def close(self) -> None:
+        self._engine.close()
+
     async def run_async(self, call: Call) -> QuestionAnswer:
         passages = call.take("passages", Passages)
         question = passages.question
-        evidence = relevant(question, passages.items)
+        evidence, named = relevant(question, passages.items)
         if not evidence:
-            topic = "the question" if not question else f"“{question}”"
-            return QuestionAnswer(question, f"Nothing in the indexed videos answers {topic}.", ())
+            return QuestionAnswer(question, f"Nothing in the indexed videos answers “{question}”.", ())
         quotes = quoted(evidence)
         if asks_for(question, SPEECH_WORDS) or all(p.kind == "detections" for p in evidence):
-            return QuestionAnswer(question, quotes, evidence)
+            lead = "" if named else "Nothing names this; the nearest is: "
+            return QuestionAnswer(question, lead + quotes, evidence)
         text = whole(await self._engine.chat(SYSTEM, prompt(question, evidence), TOKENS_MAX))
         answer = f"{text} ({quotes})" if agrees(text, question, evidence) else quotes
         return QuestionAnswer(question, answer, evidence)
@@ -92,28 +63,42 @@ def asks_for(question: str, kind: frozenset[str]) -> bool:
     return any(word.low in kind for word in words(question))
 
 
-def relevant(question: str, passages: Sequence[Passage]) -> tuple[Passage, ...]:
-    """The passages to rest on, best first, at most `QUOTES_MAX`; none when none is about what is asked.
+def topic(question: str) -> set[str]:
+    """What a question is about: the things that it names, by label, and the stems of its other content words."""
+    all_words, namings = words(question), vocabulary().named(question)
+    taken = {i for n in namings for i in range(n.first, n.last + 1)}
+    stems = {s for i, word in enumerate(all_words) if i not in taken for s in content(word.low)}
+    return {f"={n.label}" for n in namings} | (stems - ASKING)
 
-    A passage that names the topic (the question's content words, less those about asking) outranks one that is only
-    alike. "Say" questions look at speech and "see" questions at detections, where such passages qualify at all.
+
+def topics(text: str) -> set[str]:
+    """What a passage is about, likewise; a thing also counts as what it is a kind of, so that a woman answers for a person."""
+    vocab = vocabulary()
+    labels = {f"={kind}" for n in vocab.named(text, lenient=True) for kind in vocab.kinds(n.label)}
+    return labels | set(content(text))
+
+
+def relevant(question: str, passages: Sequence[Passage]) -> tuple[tuple[Passage, ...], bool]:
+    """The passages to rest on, best first, at most `QUOTES_MAX`, and whether they name what is asked for.
+
+    None when no passage is about it. One that names the topic outranks one that is only alike. "Say" questions look at
+    speech and "see" questions at detections, where such passages qualify; a summary is evidence only where nothing else is.
     """
-    topic = [stem for stem in content(question) if stem not in ASKING]
+    about = topic(question)
     rated = []
-    for p in passages:
-        named = overlap(topic, content(p.text))
-        if named >= 0.5 or p.score >= COSINE_MIN:
+    for p in dict.fromkeys(passages):
+        named = overlap(about, topics(p.text))
+        if named >= NAMED_MIN or not about or (p.score >= COSINE_MIN and p.kind != "summary"):
             rated.append((named, p))
-    for kind, asked in (("transcript", SPEECH_WORDS), ("detections", SIGHT_WORDS)):
-        if asks_for(question, asked) and any(p.kind == kind for _, p in rated):
-            rated = [(named, p) for named, p in rated if p.kind == kind]
-            break
-    rated.sort(key=lambda pair: (-pair[0], -pair[1].score, pair[1].start_s))
+    wished = {kind for kind, asking in (("transcript", SPEECH_WORDS), ("detections", SIGHT_WORDS)) if asks_for(question, asking)}
+    fitting = [pair for pair in rated if pair[1].kind in wished]
+    rated = fitting or [pair for pair in rated if pair[1].kind != "summary"] or rated
     if not rated:
-        return ()
+        return (), False
+    rated.sort(key=lambda pair: (-pair[0], -pair[1].score, pair[1].start_s))
     best_named, best = rated[0]
     kept = [p for named, p in rated if named == best_named and (named > 0 or best.score - p.score <= COSINE_NEAR)]
-    return tuple(kept[:QUOTES_MAX])
+    return tuple(kept[:QUOTES_MAX]), best_named > 0 or not about
 
 
 def quoted(evidence: Sequence[Passage]) -> str:
@@ -145,4 +130,4 @@ def agrees(text: str, question: str, evidence: Sequence[Passage]) -> bool:
     if not new or len(sentences(text)) > 2 or not numbers <= {word.text for word in words(source)}:
         return False
     _, dropped = check_summary(text, (), f"{source} {question}")
-    return not dropped and overlap(new, content(source)) >= AGREE_MIN
+    return not dropped and overlap(content(source), stems) < SAME_MIN and overlap(new, content(source)) >= AGREE_MIN

@@ -5,14 +5,14 @@ Facts come only from detections and transcripts, never from a language model.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Sequence
+from itertools import combinations, pairwise
 from statistics import median
 
 from .types import Detections, MentionedObject, SeenObject, Segment, Transcript
 from .vocabulary import Naming, supported, vocabulary
-from .words import Word, content, overlap, sentences, spans, words
+from .words import Word, content, overlap, sentences, spans, word_set, words
 
 QUOTE_WORDS_MAX = 16
 """A longer sentence is quoted only around the word, `QUOTE_AROUND` words each side."""
@@ -27,6 +27,8 @@ ABOUT = frozenset(
     object objects appear appears visible audio transcript sentence text first second then""")
 )
 """Words that speak of the video itself; they need no evidence."""
+PLACES = word_set("on in at of near with from inside behind under over beside by next")
+IS_A = re.compile(rf"(?:(?:{'|'.join(sorted(PLACES))})(?: \S+){{1,4}} )?(?:is|are|was|were) (?:a|an|the|all|both|actually|really)(?: \S+)?")
 
 
 def mentioned(transcripts: Iterable[Transcript]) -> list[MentionedObject]:
@@ -96,7 +98,7 @@ def seen(detections: Iterable[Detections]) -> list[SeenObject]:
 def frame_spacing_s(detections: Detections) -> float:
     """Seconds between the frames that were looked at: the median step of their times; 1 when fewer than two are known."""
     times = sorted(set(detections.frame_times_s) or {item.t_s for item in detections.items})
-    steps = [b - a for a, b in itertools.pairwise(times) if b > a]
+    steps = [b - a for a, b in pairwise(times) if b > a]
     return median(steps) if steps else SPACING_S
 
 
@@ -132,11 +134,15 @@ def check_summary(text: str, seen_labels: Iterable[str], spoken_text: str) -> tu
 
 
 def _equated(sentence: str, names: Sequence[Naming], spoken: str) -> str:
-    """The first "X is a Y" of a sentence for two named things, neither a kind of the other, unless spoken in these words."""
+    """The first "X is a Y" of a sentence for two named things, neither a kind of the other, unless spoken in these words.
+
+    Between X and "is" may stand a phrase ("the astronaut in the picture is a cat"); but "on the table is an apple" says where.
+    """
     vocab, all_words = vocabulary(), words(sentence)
-    for left, right in itertools.pairwise(names):
+    for left, right in combinations(names, 2):
+        before = [word.low for word in all_words[max(0, left.first - 3) : left.first]]
         between = " ".join(word.low for word in all_words[left.last + 1 : right.first])
-        if not re.fullmatch(r"(is|are|was|were) (a|an|the|all|both|actually|really)( \w+)?", between):
+        if PLACES.intersection(before) or not IS_A.fullmatch(between):
             continue
         claim = sentence[all_words[left.first].start : all_words[right.last].end]
         related = left.label in vocab.kinds(right.label) or right.label in vocab.kinds(left.label)

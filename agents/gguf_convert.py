@@ -56,7 +56,7 @@ def convert(gguf: Path, out: Path, quantization: str) -> None:
     if quantization != "float32":
         spec.optimize(quantization=quantization)
     spec.save(str(out))
-    _tokenizer(keys).save(str(out / "tokenizer.json"))
+    tokenizer_of(keys).save(str(out / "tokenizer.json"))
     ends = [keys["tokenizer.ggml.tokens"][keys["tokenizer.ggml.eos_token_id"]]]
     (out / "chat.json").write_text(json.dumps({"end": ends, "context": keys["llama.context_length"]}))
 
@@ -115,7 +115,7 @@ def _spec(reader: Any, keys: Mapping[str, Any]) -> Any:
     return spec
 
 
-def _tokenizer(keys: Mapping[str, Any]) -> Any:
+def tokenizer_of(keys: Mapping[str, Any]) -> Any:
     """Byte-level BPE with digits one by one: what `tokenizer.ggml.pre = smollm` stands for in llama.cpp."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .derived import derived
-from .gguf_convert import _tokenizer as tokenizer_of
+from .gguf_convert import tokenizer_of
 from .gguf_convert import unpermute
 
 KIND = "hf-v1"

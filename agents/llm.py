@@ -19,6 +19,9 @@ class Engine(Protocol):
         Raises `BadInput` when the request itself is wrong (too long, say), `RuntimeError` when another try may help.
         """
 
+    def close(self) -> None:
+        """Ends what `load` has started. May be called at any time."""
+
 
 def make_engine(name: str) -> Engine:
     """The engine of this name, not yet loaded. Its file is imported only here, so that the others' libraries need not be there."""

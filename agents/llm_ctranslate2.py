@@ -9,6 +9,7 @@ from typing import Any
 
 from . import gguf_convert, weights
 from .interface import BadInput
+from .media import threads
 
 REPETITION_PENALTY = 1.1
 """Greedy decoding of a 135M model falls into loops ("the cat is a cat is a cat"); a mild penalty ends most of them."""
@@ -31,12 +32,14 @@ class CTranslate2Engine:
         import ctranslate2
         from tokenizers import Tokenizer
 
-        threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
-        self._generator = ctranslate2.Generator(str(folder), device="cpu", compute_type="int8", intra_threads=threads)
+        self._generator = ctranslate2.Generator(str(folder), device="cpu", compute_type="int8", intra_threads=threads())
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         chat = json.loads((folder / "chat.json").read_text())
         self._context, self._end = chat["context"], chat["end"]
         self._generate("You answer.", "Say yes.", 1)  # the first call allocates; better here than in a task
+
+    def close(self) -> None:
+        pass  # the process ends, and nothing else was started
 
     async def chat(self, system: str, user: str, max_tokens: int) -> str:
         return await asyncio.to_thread(self._generate, system, user, max_tokens)

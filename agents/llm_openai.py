@@ -25,20 +25,24 @@ REFUSED = (400, 413, 422)
 
 
 class OpenAIEngine:
-    """Reads MURAKKAB_LLM_URL, MURAKKAB_LLM_KEY (optional) and MURAKKAB_LLM_MODEL (else the server's first) at `load`."""
+    """`url`, `key` and `model`, each from MURAKKAB_LLM_URL, _KEY (optional) and _MODEL (else the server's first) unless given."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = "", key: str = "", model: str = "") -> None:
         self._threads = ThreadPoolExecutor(AT_ONCE, "llm-openai")
+        self._url, self._key, self.model = url, key, model
 
     def load(self) -> None:
-        self._url = _base(os.environ.get("MURAKKAB_LLM_URL", ""))
-        self._key = os.environ.get("MURAKKAB_LLM_KEY", "")
-        self.model = os.environ.get("MURAKKAB_LLM_MODEL", "")
+        self._url = _base(self._url or os.environ.get("MURAKKAB_LLM_URL", ""))
+        self._key = self._key or os.environ.get("MURAKKAB_LLM_KEY", "")
+        self.model = self.model or os.environ.get("MURAKKAB_LLM_MODEL", "")
         if not self.model:
             served = self._ask("GET", "/models").get("data") or []
             if not served:
                 raise RuntimeError(f"the language model server at {self._url} serves no model; set MURAKKAB_LLM_MODEL")
             self.model = str(served[0]["id"])
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def chat(self, system: str, user: str, max_tokens: int) -> str:
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]

@@ -43,7 +43,7 @@ class VLLMEngine:
     def __init__(self, model: str = "", start_s: float = START_S) -> None:
         self.model, self.start_s = model, start_s
         self.child: Child | None = None
-        self.client: Server | None = None
+        self.client: OpenAIEngine | None = None
         self.port = 0
 
     def load(self) -> None:
@@ -64,7 +64,8 @@ class VLLMEngine:
         self.child = Child([*command(), *arguments], environment(model, key), log)
         try:
             self._wait()
-            self.client = Server(f"http://127.0.0.1:{self.port}/v1", key, name)
+            self.client = OpenAIEngine(f"http://127.0.0.1:{self.port}/v1", key, name)
+            self.client.load()
         except BaseException:
             self.close()
             raise
@@ -120,17 +121,6 @@ class VLLMEngine:
             return answer.status, answer.read().decode()
         finally:
             link.close()
-
-
-class Server(OpenAIEngine):
-    """The client of a server whose address, key and model are known, whatever MURAKKAB_LLM_* say."""
-
-    def __init__(self, url: str, key: str, model: str) -> None:
-        super().__init__()
-        self._url, self._key, self.model = url, key, model
-
-    def load(self) -> None:
-        pass
 
 
 def resolve(name: str, environ: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ class FactList:
         transcripts = call.maybe("transcripts", list[Transcript]) or []
         detections = call.maybe("detections", list[Detections]) or []
         summaries = sorted(call.maybe("summaries", list[Summary]) or [], key=lambda s: s.scene.start_s)
-        scenes = [part.scene for part in (*transcripts, *detections, *summaries)]
+        scenes = [*(t.scene for t in transcripts), *(d.scene for d in detections), *(s.scene for s in summaries)]
         if not scenes:
             raise BadInput("a report needs transcripts, detections or summaries; none was given")
         if len({scene.media.sha256 for scene in scenes}) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from .facts import check_summary, seen
@@ -9,7 +10,7 @@ from .interface import BadInput, Call
 from .llm import make_engine
 from .passages import pieces
 from .types import Detections, Scene, SeenObject, Segment, Summary, Transcript
-from .words import words
+from .words import END, words
 
 SYSTEM = "You summarize what a speaker says. Use only the speaker's own words. Write one or two short sentences."
 SPEECH_WORDS_MIN = 12
@@ -17,6 +18,10 @@ SPEECH_WORDS_MIN = 12
 SPEECH_WORDS_MAX = 600
 """Of longer speech the model reads sentences taken evenly from all of it, so that time and context stay bounded."""
 TOKENS_MAX = 1024
+LEAD_IN = re.compile(
+    r"""^(?:in summary[:,]?\s*)?(?:the|this) (?:speaker|narrator|text|summary)(?: (?:says|states|said|is|mentions))(?: that)?\s*[:,]?\s*(?=["“]|[A-Z])""",
+    re.IGNORECASE,
+)
 FACTS = "Facts only: "
 """How a summary begins that no language model wrote."""
 
@@ -29,6 +34,9 @@ class Summarizer:
 
     def load(self) -> None:
         self._engine.load()
+
+    def close(self) -> None:
+        self._engine.close()
 
     async def run_async(self, call: Call) -> Summary:
         transcript, detections = call.maybe("transcript", Transcript), call.maybe("detections", Detections)
@@ -75,9 +83,16 @@ def thinned(said: Sequence[Segment]) -> list[str]:
 
 
 def whole(text: str) -> str:
-    """The text without a last sentence that was cut off at the token limit, unless there is no other."""
-    end = max(text.rfind(stop) for stop in ".!?")
-    return text if end < 0 else text[: end + 1]
+    """The text without a lead-in ("The speaker says:"), quotation marks around it, and a last sentence cut off at the token limit.
+
+    A text of one unfinished sentence is left as it is.
+    """
+    text = LEAD_IN.sub("", text.strip())
+    if text.count('"') == 1:
+        text = text.replace('"', "")
+    text = text.strip().strip('"“”').strip()
+    end = max((m.end() for m in END.finditer(text)), default=0)
+    return text[: end or None]
 
 
 def from_facts(said: Sequence[Segment], shown: Sequence[SeenObject], sentences_max: int = 2) -> str:

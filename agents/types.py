@@ -94,6 +94,8 @@ class VectorIndex(Struct, frozen=True):
     store: ArtifactRef
     media_hash: str
     passages: int
+    kinds: tuple[str, ...] = ()
+    """What was indexed: transcript, detections, summary; also when none was found in it."""
 
 
 class Passage(Struct, frozen=True):

@@ -38,7 +38,8 @@ class VectorIndexer:
         transcripts = call.maybe("transcripts", list[Transcript]) or []
         detections = call.maybe("detections", list[Detections]) or []
         summaries = call.maybe("summaries", list[Summary]) or []
-        media = {part.scene.media.sha256 for part in (*transcripts, *detections, *summaries)}
+        scenes = [*(t.scene for t in transcripts), *(d.scene for d in detections), *(s.scene for s in summaries)]
+        media = {scene.media.sha256 for scene in scenes}
         if len(media) > 1:
             raise BadInput(f"an index is of one video, but the inputs come from {len(media)} different ones")
         found = passages.of_video(transcripts, detections, summaries)
@@ -46,7 +47,9 @@ class VectorIndexer:
         path = call.files.scratch(".npz")
         with path.open("wb") as file:
             np.savez(file, vectors=vectors, passages=np.frombuffer(msgspec.json.encode(found), np.uint8))
-        return VectorIndex(call.files.keep(path, MEDIA_TYPE), media.pop() if media else NO_MEDIA, len(found))
+        given = {"transcript": transcripts, "detections": detections, "summary": summaries}
+        kinds = tuple(kind for kind, values in given.items() if values)
+        return VectorIndex(call.files.keep(path, MEDIA_TYPE), media.pop() if media else NO_MEDIA, len(found), kinds)
 
 
 class VectorSearcher:

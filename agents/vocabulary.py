@@ -41,6 +41,10 @@ BEFORE_VERB = word_set(
 )
 
 
+SURE_VERB = word_set("i we they he she will would could should must might can cannot won't can't didn't don't doesn't we'll i'll they'll")
+"""Before any noun without an article these make a verb of it: "we water the roses", "they ship it"."""
+
+
 class Thing(Struct, frozen=True):
     """A name of the vocabulary: its label, and whether this word needs to be seen to stand as a noun."""
 
@@ -128,7 +132,11 @@ class Vocabulary:
         last = all_words[inside[i + size - 1]].text
         if i > 0 and not shouted and not thing.proper and last[0].isupper() and not last.isupper():
             return False
-        if not thing.doubtful or size > 1:
+        if size > 1:
+            return True
+        if i > 0 and all_words[inside[i - 1]].low in SURE_VERB:
+            return False
+        if not thing.doubtful:
             return True
         if i + 1 < len(inside) and self._at(all_words, inside, i + 1)[1]:
             return False  # "an orange cat": an adjective, or the first half of a compound

@@ -90,13 +90,16 @@ def lower(
     question = description.strip().endswith("?") or bool(_QUESTION.match(description))
     seen = bool(words & _SEEN) or "ObjectDetector" in wanted or "FrameExtractor" in wanted
     said = bool(words & _SAID) or "SpeechToText" in wanted or "AudioExtractor" in wanted
+    # what is said can only be answered by an index that transcripts went into; likewise what is shown
+    needs = {kind for kind, want in (("transcript", said), ("detections", seen)) if want}
     if not seen and not said:
         if not question and not _speaks_of(words, agents) and not wanted:
             raise CannotPlan(f"no agent can do '{_short(description)}'; nearest: {_nearest(words, agents)}")
         seen = said = True
     if question:
-        if indexes and all(i is not None for i in indexes):
-            return _answer_from(description, [i for i in indexes if i is not None])
+        usable = [i for i in indexes if i is not None and needs <= set(i.get("kinds", ()))]
+        if usable and len(usable) == len(indexes):
+            return _answer_from(description, usable)
         # a question may be about either side of a video whatever its words say
         return _build(agents, {"SpeechToText", "ObjectDetector"} if not said or seen else {"SpeechToText"}, description)
     parts = {name for name, want in (("ObjectDetector", seen), ("SpeechToText", said)) if want}

@@ -18,7 +18,12 @@ from murakkab.planner.lower import CannotPlan, lower
 AGENTS = library.agents()
 PAPER = "List objects shown/mentioned in the videos"
 HINTS = ("Extract frames from each video", "Run speech-to-text on all scenes", "Detect objects in the frames")
-INDEX = {"store": {"sha256": "0" * 64, "size": 1, "media_type": "x"}, "media_hash": "a" * 64, "passages": 3}
+INDEX = {
+    "store": {"sha256": "0" * 64, "size": 1, "media_type": "x"},
+    "media_hash": "a" * 64,
+    "passages": 3,
+    "kinds": ["transcript", "summary"],
+}
 
 
 def plan(description: str, hints: tuple[str, ...] = (), indexes: tuple[dict[str, Any] | None, ...] = (None,)) -> Workflow:
@@ -200,6 +205,13 @@ def test_it_remembers_processed_videos_of_each_tenant_for_itself() -> None:
         made = answer(planner, question)
         assert isinstance(made, WorkflowMade)
         assert made.workflow.kind == "question, from the index"
+
+
+def test_an_index_answers_only_what_went_into_it() -> None:
+    assert plan("What does the speaker say?", indexes=(INDEX,)).kind == "question, from the index"
+    assert plan("What is shown in the video?", indexes=(INDEX,)).kind == "video question", "no detections were indexed"
+    assert plan("What does the speaker say?", indexes=({**INDEX, "kinds": ["detections"]},)).kind == "video question"
+    assert plan("What does the speaker say?", indexes=(INDEX, None)).kind == "video question", "one of two is not indexed"
 
 
 def test_a_ready_workflow_is_checked_and_passed_on() -> None:
