@@ -69,7 +69,11 @@ class ClusterManager:
             case Resumed() | Woke():
                 self.hosts = {h: (at, b) for h, (at, b) in self.hosts.items() if now - at < HOST_SILENT_S}
                 self.jobs = {j: n for j, n in self.jobs.items() if now - n.heard < JOB_SILENT_S}
-                return [*self._decide(now), *self._remind(), Wake(LOOK_EVERY_S, "look")] if not (isinstance(event, Resumed) and self.hosts) else ()
+                return (
+                    [*self._decide(now), *self._remind(), Wake(LOOK_EVERY_S, "look")]
+                    if not (isinstance(event, Resumed) and self.hosts)
+                    else ()
+                )
         return ()
 
     def _leave(self, host: str) -> Iterator[Command]:

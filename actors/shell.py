@@ -71,9 +71,7 @@ class Shell:
         self._live = True
         self.deliver(Resumed())
         for kind in self.actor.works:
-            await self.link.pull(
-                kind.stream, RESULTS_CONSUMER, wildcard(kind), self._on_queued, upto=4_096, lease_s=self.lease_s
-            )
+            await self.link.pull(kind.stream, RESULTS_CONSUMER, wildcard(kind), self._on_queued, upto=4_096, lease_s=self.lease_s)
         self.link.on_reconnect.append(self._reconnected)
 
     async def _replay(self, kind: type[Message]) -> None:

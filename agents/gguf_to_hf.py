@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .derived import derived
-from .gguf_convert import tokenizer_of
-from .gguf_convert import unpermute
+from .gguf_convert import tokenizer_of, unpermute
 
 KIND = "hf-v1"
 """Part of the cache key: raise the version when the conversion changes."""

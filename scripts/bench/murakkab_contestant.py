@@ -114,13 +114,19 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="murakkab-bench-"))
         os.environ["MURAKKAB_HOME"] = str(self.folder)
         self.system = System(self.folder / "system", processes=CONTROL)
-        self.url = await self.system.__aenter__()
-        os.environ[CREDENTIALS] = self.system.env[CREDENTIALS]
-        self.workers = {host: self.start_worker(host) for host in HOSTS}
-        self.session = await Session.open(self.url)
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.session: Session | None = None
         self.last_job = ""
         self._jobs = 0
-        await self._warm()
+        self.url = await self.system.__aenter__()
+        try:
+            os.environ[CREDENTIALS] = self.system.env[CREDENTIALS]
+            self.workers |= {host: self.start_worker(host) for host in HOSTS}
+            self.session = await Session.open(self.url)
+            await self._warm()
+        except BaseException:
+            await self.close()
+            raise
 
     def start_worker(self, host: str) -> subprocess.Popen[bytes]:
         """The command line of `client/system.py`; that one starts only one worker."""
@@ -142,7 +148,8 @@ class Cluster:
             )
 
     async def close(self) -> None:
-        await self.session.close()
+        if self.session is not None:
+            await self.session.close()
         for worker in self.workers.values():
             end(worker)
         await self.system.__aexit__(None, None, None)
@@ -178,6 +185,7 @@ class Cluster:
         """One job, from its submission to its end. Raises RuntimeError if it was not done."""
         self._jobs += 1
         job = self.last_job = f"bench-{self._jobs}"
+        assert self.session is not None
         await self.session.submit(SubmitJob(tenant=self.session.tenant, description="", job=job, workflow=workflow))
         async for news in self.session.follow(job):
             if isinstance(news, JobResult):
@@ -207,8 +215,12 @@ class Cluster:
 
     async def tasks_by_host(self, job: str) -> dict[str, int]:
         """How many of a job's tasks counted on which host, from its log."""
-        records = [r for log in await self.session.log_of(job) for r in log.records]
-        return dict(Counter(r.host for r in records if isinstance(r, Counted)))
+        return dict(Counter(r.host for r in await self.counted(job)))
+
+    async def counted(self, job: str) -> list[Counted]:
+        """The records of a job's log that say that a task counted."""
+        assert self.session is not None
+        return [r for log in await self.session.log_of(job) for r in log.records if isinstance(r, Counted)]
 
 
 def cpu_s(process: psutil.Process) -> float:
@@ -305,8 +317,7 @@ class Murakkab:
                     answer = (await self.cluster.run(mapped(n, ms))).answer
             except (TimeoutError, RuntimeError) as error:
                 return {"ok": 0, "errors": n, "error": repr(error)[:160], "dup": 0}
-            records = [r for log in await self.cluster.session.log_of(self.cluster.last_job) for r in log.records]
-            counted = Counter((r.done.stage, r.done.index) for r in records if isinstance(r, Counted))
+            counted = Counter((r.done.stage, r.done.index) for r in await self.cluster.counted(self.cluster.last_job))
             return {"ok": len(answer), "errors": 0, "error": "", "dup": sum(c - 1 for c in counted.values())}
 
         out: dict[str, Any] = self.do(go())

@@ -18,6 +18,7 @@ What each figure includes:
     energy_wh   cpu_s x watts per busy core (planner/rates.py, $MURAKKAB_WATTS_PER_CORE). Modelled; idle power of the host is not counted.
     own_wh      what Murakkab's own result says: busy CPU of the model processes while they ran tasks, so neither loading nor the actors.
     stages      by hand: seconds in each agent, loading apart. Murakkab: CPU-seconds in each stage, loading apart.
+    others      cores that everything else on the machine kept busy meanwhile (/proc/stat). On two cores, read wall times only where it is small.
 The answers must be equal in everything; numbers may differ by 1 part in a million. If they differ, the difference is printed and the exit
 status is 1. Repetitions alternate; printed is the median.
 """
@@ -32,6 +33,7 @@ import inspect
 import json
 import math
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -245,13 +247,15 @@ def compare(args: argparse.Namespace, videos: Sequence[Path]) -> int:
             "cpu_s": ours["cpu_s"],
             "stop_s": ours["stop_s"],
             "roles_cpu_s": ours["roles_cpu_s"],
+            "others": ours["others"],
         }
         runs.append({"by hand": hand, "cold": cold, "by hand again": hand["again"], "warm": ours["warm"]})
         print(
             f"repetition {rep + 1}: wall s "
             + ", ".join(f"{k} {v['wall_s']:.2f}" for k, v in runs[-1].items())
             + "; CPU s "
-            + ", ".join(f"{k} {v['cpu_s']:.2f}" for k, v in runs[-1].items()),
+            + ", ".join(f"{k} {v['cpu_s']:.2f}" for k, v in runs[-1].items())
+            + f"; others kept {hand['others']:.2f} and {ours['others']:.2f} cores busy",
             file=sys.stderr,
             flush=True,
         )
@@ -285,13 +289,23 @@ def child(kind: str, description: str, videos: Sequence[Path]) -> Figures:
         env |= {"MURAKKAB_HOME": folder, "TOKENIZERS_PARALLELISM": "false"}
         if kind == "by-hand":
             env["OMP_NUM_THREADS"] = "1"  # as the worker sets for each instance
-        start = time.time()
+        start, busy_before_s = time.time(), busy_s()
+        ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before_s = ours.ru_utime + ours.ru_stime
         argv = [sys.executable, str(Path(__file__).resolve()), "--child", kind, "--description", description, *map(str, videos)]
         done = subprocess.run(argv, env=env, stdout=subprocess.PIPE, check=False, timeout=CHILD_LIMIT_S)
         if done.returncode:
             sys.exit(f"{kind}: exit status {done.returncode}")
         found: Figures = json.loads(done.stdout.splitlines()[-1])
-    return {**found, "wall_s": found["answered_at"] - start}
+        ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+    others = busy_s() - busy_before_s - (ours.ru_utime + ours.ru_stime - before_s)
+    return {**found, "wall_s": found["answered_at"] - start, "others": round(max(0.0, others) / (time.time() - start), 2)}
+
+
+def busy_s() -> float:
+    """CPU-seconds of all cores since the machine started, user and system."""
+    t = psutil.cpu_times()
+    return float(t.user + t.nice + t.system)
 
 
 def differences(a: Any, b: Any, where: str = "answer") -> list[str]:

@@ -60,7 +60,7 @@ async def test_a_job_is_one_trace_through_all_processes(tmp_path: Path, monkeypa
             async def heard(msg: Any) -> None:
                 found = (msg.headers or {}).get("traceparent")
                 if found:
-                    headers[msg.subject.split(".")[2]] = found
+                    headers[msg.subject] = found
 
             async with observer(live) as watch:
                 for subject in ("mk.v1.plan.>", "mk.v1.optimize.>", "mk.v1.result.*", "mk.v1.job.>"):
@@ -95,13 +95,14 @@ async def test_a_job_is_one_trace_through_all_processes(tmp_path: Path, monkeypa
     assert {s.attributes["murakkab.job"] for s in spans if "murakkab.job" in s.attributes} == {result.job}
     trace = spans[0].trace
     assert got.of_job(other.job)[0].trace != trace
-    assert {"plan", "optimize"} <= headers.keys()
-    for traceparent in headers.values():
+    assert {"mk.v1.plan.make", "mk.v1.plan.made", "mk.v1.optimize.make", f"mk.v1.job.default.{result.job}.result"} <= headers.keys()
+    for subject, traceparent in headers.items():
         version, its_trace, its_span, flags = traceparent.split("-")
         assert version == "00"
         assert int(flags, 16) & 1, "it is sampled"
         (named,) = [s for s in got.spans if (s.trace, s.id) == (its_trace, its_span)]
-        assert named.service == "murakkab-conductor"
+        assert named.service == ("murakkab-planner" if subject == "mk.v1.plan.made" else named.service)
+        assert named.service == ("murakkab-conductor" if subject.endswith(("make", "result")) else named.service)
     _no_gap(spans)
 
 
