@@ -19,7 +19,7 @@ QUOTE_WORDS_MAX = 16
 QUOTE_AROUND = 6
 SPACING_S = 1.0
 """Assumed between frames where nothing says it."""
-OVERLAP_MIN = 0.4
+OVERLAP_MIN = 0.5
 """A sentence of which fewer content words were said or seen is the model's own invention."""
 ABOUT = frozenset(
     content("""scene video clip shot footage image picture frame camera show shown shows display speaker narrator voice person
