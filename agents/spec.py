@@ -1,0 +1,61 @@
+"""What the library says of an agent (an interface) and of an implementation (a way to do it)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class Take(Struct, frozen=True):
+    """One input of an agent: a type name of `types.TYPES`; `many` gathers a whole collection into one task."""
+
+    type: str
+    many: bool = False
+    optional: bool = False
+
+
+class Agent(Struct, frozen=True):
+    """An interface with a typed signature. `many` says that one task gives a collection: later stages map over it."""
+
+    name: str
+    summary: str
+    takes: Mapping[str, Take]
+    gives: str
+    many: bool = False
+    args: Mapping[str, str] = {}
+    """Argument name to one line about it, with its default and unit."""
+    words: tuple[str, ...] = ()
+    """Words of a job's text that speak of this agent."""
+
+
+class Implementation(Struct, frozen=True):
+    """One way to do what an agent promises."""
+
+    name: str
+    agent: str
+    entry: str
+    """`module:Class` of the model, imported only inside an instance."""
+    modules: tuple[str, ...] = ()
+    """Python modules that must be there."""
+    weights: str = ""
+    """A key of `weights.WEIGHTS` that must be found."""
+    variable: str = ""
+    """An environment variable that must be set, for what cannot be found by itself (a server's address)."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    hardware: str = "cpu"
+    slots: int = 1
+    memory_mb: int = 200
+    threads: int = 1
+    quality: float = 0.5
+    """0..1 on the agent's own benchmark; `quality_how` says which. Compared only between implementations of one agent."""
+    quality_how: str = "assumed"
+    work_s: float = 1.0
+    """Busy CPU-seconds a task, a prior from one measured run of the sample job; refined from every task that runs."""
+    load_s: float = 1.0
+    """Seconds from process start to ready, likewise."""
+    spawns: bool = False
+    """Its model runs servers of its own, whose CPU time counts too."""
+    timeout_s: float = 120.0
+    """A task that takes longer hangs: its instance is ended and the task tried again."""
