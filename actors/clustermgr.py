@@ -14,6 +14,8 @@ from .core import ActorBug, Command, Event, Heard, Replayed, Resumed, Send, Wake
 
 HOST_SILENT_S = 10.0
 LOOK_EVERY_S = 2.0
+DECIDE_EVERY_S = 0.1
+"""News that comes faster than this is decided on together; only a pool that nobody needed before is decided on at once."""
 JOB_SILENT_S = 900.0
 """A job of which nothing was heard for this long needs no models; its end may have been missed."""
 
@@ -39,6 +41,8 @@ class ClusterManager:
         self.jobs: dict[str, JobNeeds] = {}
         self.ended: dict[str, None] = {}
         self.needed_at: dict[Key, float] = {}
+        self.decided_at = 0.0
+        self.due = False
 
     def on(self, event: Event, now: float) -> Iterable[Command]:
         match event:
@@ -56,11 +60,15 @@ class ClusterManager:
                 for stage in plan.workflow.stages:
                     choice = chosen[stage.name]
                     needs.stages[stage.name] = ((stage.agent, choice.implementation, choice.hardware), 1)
-                return self._decide(now)
+                fresh = any(key not in self.needed_at for key, _ in needs.stages.values())
+                return self._decide(now) if fresh else self._decide_soon(now)
             case Heard(msg=JobProgress() as msg):
                 return self._progress(msg, now)
             case Heard(msg=JobResult(job=job)):
                 self._end(job)
+                return self._decide_soon(now)
+            case Woke(key="decide"):
+                self.due = False
                 return self._decide(now)
             case Replayed(msg=DesiredInstances() as msg):
                 self.wanted[msg.host] = msg
@@ -94,7 +102,15 @@ class ClusterManager:
                 if open_tasks > 0:
                     stages[s.stage] = ((s.agent, s.implementation, s.hardware), open_tasks)
             self.jobs[msg.job] = JobNeeds(now, stages)
-        yield from self._decide(now)
+        yield from self._decide_soon(now)
+
+    def _decide_soon(self, now: float) -> Iterator[Command]:
+        """At once, or a moment after the last time; a decision looks at all jobs, so hundreds of them must not cause one each."""
+        if now - self.decided_at >= DECIDE_EVERY_S:
+            yield from self._decide(now)
+        elif not self.due:
+            self.due = True
+            yield Wake(DECIDE_EVERY_S, "decide")
 
     def _end(self, job: str) -> None:
         self.jobs.pop(job, None)
@@ -103,6 +119,7 @@ class ClusterManager:
             del self.ended[next(iter(self.ended))]
 
     def _decide(self, now: float, say_again: str = "") -> Iterator[Command]:
+        self.decided_at = now
         demand: dict[Key, Demand] = {}
         for needs in self.jobs.values():
             for key, tasks in needs.stages.values():

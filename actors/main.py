@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -39,6 +40,8 @@ async def run_actor(
     """Runs one actor until SIGTERM or SIGINT. Raises Unreachable when no NATS server answers, Fenced when replaced."""
     logging.basicConfig(level=environ.get("MURAKKAB_LOG", "WARNING"), format=f"%(asctime)s {role} %(levelname)s %(message)s")
     tracing.setup(role)
+    gc.freeze()  # imports are for ever; and messages are short-lived trees without cycles, so looking for cycles can wait
+    gc.set_threshold(20_000, 20, 50)
     link = await Link.open(address(url, role, environ), f"murakkab-{role}", inbox=inbox(role), wait_s=30.0)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -195,7 +195,8 @@ class Instances:
             held.calls[n] = answered
             held.send(msgspec.json.encode(CallIn(n, inputs, task.args, mine, task.job)))
             try:
-                answer = await asyncio.wait_for(answered, task.timeout_s)
+                async with asyncio.timeout(task.timeout_s):
+                    answer = await answered
             except TimeoutError:
                 held.calls.pop(n, None)
                 return Ran(start, time.time(), error=f"it did not answer within {task.timeout_s:g} s and was ended", lost=True)

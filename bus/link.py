@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import nats.errors
+from msgspec import Struct
+from msgspec.json import Decoder
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
@@ -31,6 +33,16 @@ PULL_EXPIRES_S = 30.0
 HEADER_EXPECT = "Nats-Expected-Last-Subject-Sequence"
 WRONG_LAST_SEQUENCE = 10071
 """JetStream's err_code for a publish whose expected last sequence is not the last one."""
+
+
+class _Ack(Struct):
+    """What JetStream answers to a publish."""
+
+    seq: int = 0
+    error: dict[str, Any] | None = None
+
+
+_ack = Decoder(_Ack).decode
 
 Headers = Mapping[str, str]
 OnStored = Callable[[int, str], None]
@@ -160,7 +172,7 @@ class Link:
         self._buffer.append(frame)
         if not self._armed:
             self._armed = True
-            self.loop.call_soon(self._flush)
+            self.loop.call_soon(self.loop.call_soon, self._flush)  # one turn later: what that turn reads answers in the same write
 
     def _flush(self) -> None:
         """One write for all that was published in this turn; nothing is lost while disconnected that promises to be kept,
@@ -189,11 +201,11 @@ class Link:
             return
         if msg.headers and "Status" in msg.headers:  # no stream listens: it is being made, or has no leader; sent again later
             return
-        ack = json.loads(msg.data)
-        error = ack.get("error")
+        ack = _ack(msg.data)
+        error = ack.error
         if error is None:
             del self._unstored[token]
-            unstored.on_stored(int(ack.get("seq", 0)), "")
+            unstored.on_stored(ack.seq, "")
         elif error.get("code") == 503:  # no leader just now
             return
         else:

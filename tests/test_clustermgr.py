@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from murakkab.actors.clustermgr import HOST_SILENT_S, JOB_SILENT_S, LOOK_EVERY_S, ClusterManager
+from murakkab.actors.clustermgr import DECIDE_EVERY_S, HOST_SILENT_S, JOB_SILENT_S, LOOK_EVERY_S, ClusterManager
 from murakkab.actors.core import ActorBug, Command, Event, Heard, Replayed, Resumed, Send, Wake, Woke
 from murakkab.agents.library import Implementation
 from murakkab.bus.messages import (
@@ -92,6 +92,7 @@ class Manager:
         return commands
 
     def hear(self, msg: HostHeartbeat | PlanMade | JobProgress | JobResult) -> list[DesiredInstances]:
+        self.now += 2 * DECIDE_EVERY_S  # news that comes faster is decided on together
         return [c.msg for c in self.on(Heard(msg)) if isinstance(c, Send) and isinstance(c.msg, DesiredInstances)]
 
     def said_on_look(self) -> list[DesiredInstances]:
