@@ -59,6 +59,8 @@ ATTEMPTS_MAX = 3
 HOST_SILENT_S = 10.0
 GRACE_S = 30.0
 """Added to a task's own time limit before the conductor gives its attempt up; workers give up first."""
+LOAD_PATIENCE_S = 60.0
+"""A stage whose instances did nothing but fail for so long fails its job with their reason; workers start them again meanwhile."""
 ASKS_MAX = 900
 """Half an hour of asking for a plan that no host can run; then the job fails with the reason."""
 INLINE_MAX = 1_000
@@ -388,6 +390,10 @@ class Conductor:
         for job in list(self.state.jobs.values()):
             if job.run is None:
                 continue
+            if problem := self._ill(job, now - LOAD_PATIENCE_S):
+                yield from self._end(job, "failed", problem, now)
+                continue
+            job.note = self._ill(job, now)
             for task, since in list(job.released.items()):
                 limit = job.run.stages[task[0]].choice.timeout_s
                 if now - since <= limit + GRACE_S or not self.state.pools.has_slots(job.pool_of(task[0])):
@@ -400,6 +406,13 @@ class Conductor:
             if job.ended is None and job.released:
                 yield from self._progress(job)
         yield from self._release(now)
+
+    def _ill(self, job: Job, since: float) -> str:
+        """Why a stage that has something to do can be run by nobody, if that has been so since then."""
+        for stage in dict.fromkeys(stage for stage, _ in job.released):
+            if reason := self.state.pools.why_ill(job.pool_of(stage), since):
+                return f"stage {stage}: {reason}"
+        return ""
 
     # --- replay ---------------------------------------------------------------------------------------------------------------
 

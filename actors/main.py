@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..agents import library
+from ..agents.instance import die_with_parent
 from ..bus import tracing
 from ..bus.artifacts import Artifacts, make_bucket
 from ..bus.link import Link
@@ -31,6 +32,8 @@ from .worker import Worker
 
 log = logging.getLogger("murakkab.actor")
 
+OWNER = "MURAKKAB_OWNER"
+"""The process whose embedded system this actor belongs to: it ends with it, however that goes."""
 ACTORS = ("planner", "optimizer", "conductor", "clustermgr", "worker")
 
 
@@ -39,6 +42,10 @@ async def run_actor(
 ) -> None:
     """Runs one actor until SIGTERM or SIGINT. Raises Unreachable when no NATS server answers, Fenced when replaced."""
     logging.basicConfig(level=environ.get("MURAKKAB_LOG", "WARNING"), format=f"%(asctime)s {role} %(levelname)s %(message)s")
+    if owner := environ.get(OWNER):
+        die_with_parent()
+        if os.getppid() != int(owner):  # it had gone before we asked
+            return
     tracing.setup(role)
     gc.freeze()  # imports are for ever; and messages are short-lived trees without cycles, so looking for cycles can wait
     gc.set_threshold(20_000, 20, 50)

@@ -56,8 +56,9 @@ class Optimizer:
                     offers.setdefault(offer.agent, []).append(offer)
             warm |= {(i.agent, i.implementation, i.hardware) for i in beat.instances if i.state == "warm"}
         candidates = {(o.agent, o.implementation, o.hardware): self._candidate(o, warm) for o in seen}
+        bounds = (msg.quality_floor, msg.budget_usd)
         try:
-            return Send(PlanMade(job=msg.job, plan=choose(msg.workflow, msg.constraints, offers, candidates, msg.quality_floor)))
+            return Send(PlanMade(job=msg.job, plan=choose(msg.workflow, msg.constraints, offers, candidates, *bounds)))
         except NoOffer as error:
             return Send(PlanRefused(job=msg.job, error=str(error), wait=True))
         except Infeasible as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from ..bus.messages import HostHeartbeat
 from ..bus.subjects import pool as pool_name
@@ -39,6 +40,10 @@ class Pools:
     pools: dict[str, Pool] = field(default_factory=dict)
     hosts: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
     """Host to (last heard, slots by pool)."""
+    ill: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Host to pool to why its instance of it does not run."""
+    ill_since: dict[str, float] = field(default_factory=dict)
+    """Pool to the time since when it has had a reason and no slot."""
     dirty: dict[str, None] = field(default_factory=dict)
     """Pools where something may be released."""
 
@@ -109,11 +114,25 @@ class Pools:
         self.hosts[beat.host] = (now, slots)
         if known is None or known[1] != slots:
             self._count_slots()
+        self.ill[beat.host] = {
+            pool_name(i.agent, i.implementation, i.hardware): f"{i.implementation} on {beat.host}: {i.error}"
+            for i in beat.instances
+            if i.error and i.state != "warm" and not beat.leaving
+        }
+        ill = {name for reasons in self.ill.values() for name in reasons if not self.has_slots(name)}
+        self.ill_since = {name: self.ill_since.get(name, now) for name in ill}
+
+    def why_ill(self, name: str, since: float) -> str:
+        """Why nobody can run this pool, if that has been so since then; else empty."""
+        if self.ill_since.get(name, inf) > since:
+            return ""
+        return next((reasons[name] for reasons in self.ill.values() if name in reasons), "")
 
     def forget_silent(self, before: float) -> None:
         silent = [host for host, (heard, _) in self.hosts.items() if heard < before]
         for host in silent:
             del self.hosts[host]
+            self.ill.pop(host, None)
         if silent:
             self._count_slots()
 

@@ -187,7 +187,7 @@ class Worker:
             return
         if slots.state == "warm" and now - slots.since > RESTART_MAX_S:
             slots.failures = 0  # it had worked for a while
-        slots.state, slots.pid, slots.since, slots.error = "failed", 0, now, error
+        slots.state, slots.pid, slots.since, slots.error, slots.rss_mb = "failed", 0, now, error, 0
         slots.failures += 1
         yield self._take(slots.pool)
         yield Wake(_pause(slots.failures), f"restart:{name}")

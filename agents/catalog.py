@@ -158,7 +158,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         work_s=0.18,
         load_s=0.2,
         memory_mb=120,
-        timeout_s=3_600.0,
+        timeout_s=900.0,
     ),
     Implementation(
         "opencv-frames",

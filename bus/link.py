@@ -120,7 +120,7 @@ class Link:
             if any("authorization" in reason.lower() for reason in last):
                 break
         if not connecting.done() or connecting.exception() is not None:
-            reason = last[-1] if last else "no answer"
+            reason = next((r for r in last if "authorization" in r.lower()), last[-1] if last else "no answer")
             if connecting.done() and not last:
                 reason = str(connecting.exception())
             connecting.cancel()

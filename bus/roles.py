@@ -36,7 +36,11 @@ def save(passwords: Mapping[str, str], path: Path) -> None:
 def address(url: str, role: str, environ: Mapping[str, str]) -> str:
     """The URL with the role's user and password in it. Raises BadAddress."""
     parts = urlsplit(url if "://" in url else f"nats://{url}")
-    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
+    try:
+        usable = parts.scheme in ("nats", "tls", "ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # what urlsplit says of a port that is not a number up to 65535
+        usable = False
+    if not usable:
         raise BadAddress(f"'{url}' is not a NATS address such as nats://127.0.0.1:4222")
     if parts.username:
         return urlunsplit(parts)

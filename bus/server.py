@@ -18,6 +18,11 @@ from .roles import ROLES
 
 CONF = Path(__file__).resolve().parents[1] / "nats.conf"
 START_LIMIT_S = 15.0
+# On Linux the server is asked to stop when its owner is gone, however that went; the owner may have gone before the asking.
+_GUARD = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
+    "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.execv(sys.argv[2], sys.argv[2:])"
+)
 
 
 class NoServer(RuntimeError):
@@ -71,6 +76,8 @@ class NatsServer:
                 "--ports_file_dir",
                 ports,
             ]
+            if sys.platform == "linux":
+                argv = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *argv]
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, start_new_session=True)
             deadline = time.monotonic() + START_LIMIT_S
             while time.monotonic() < deadline:

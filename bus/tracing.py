@@ -30,8 +30,13 @@ def setup(service: str) -> None:
     resource = Resource.create({"service.name": f"murakkab-{service}", "service.namespace": "murakkab"})
     _provider = TracerProvider(resource=resource)
     # a burst of 20,000 short spans overflowed the default queue of 2,048
-    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=65_536, schedule_delay_millis=500))
+    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_limit_s()), max_queue_size=65_536, schedule_delay_millis=500))
     _tracer = _provider.get_tracer("murakkab")
+
+
+def _limit_s() -> float:
+    """The standard's own default of 10 s would hold up the end of every process while a collector is away."""
+    return float(os.environ.get("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT") or os.environ.get("OTEL_EXPORTER_OTLP_TIMEOUT") or 2.0)
 
 
 def shutdown() -> None:

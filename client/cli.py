@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def main(argv: list[str] | None = None) -> None:
         code = asyncio.run(_dispatch(args))
     except KeyboardInterrupt:
         code = 130
+    except asyncio.CancelledError:
+        code = 143
     except BrokenPipeError:
         code = 1
     except Exception as error:
@@ -87,6 +90,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 async def _dispatch(args: argparse.Namespace) -> int:
+    me = asyncio.current_task()
+    assert me is not None
+    # as Ctrl-C does: whatever was started is stopped in good order; `up` and the actors put a handler of their own here
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
     match args.command:
         case "run":
             from .run import run

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..bus.roles import CREDENTIALS, make_passwords, save
 from ..bus.server import NatsServer
 from .session import BadRequest
-from .system import home
+from .system import home, lock_folder
 
 
 def running_here(data: Path | None, environ: Mapping[str, str]) -> str:
@@ -40,13 +40,16 @@ async def reach(named: str, data: Path | None, environ: Mapping[str, str]) -> As
     folder = data or home(environ) / "embedded"
     if not (folder / "nats").is_dir():
         raise BadRequest("no system runs here and none has stored anything: start one with `murakkab up`, or name one with --nats")
+    lock = lock_folder(folder)
+    if lock is None:
+        raise BadRequest(f"the system on {folder} is just being started or stopped: ask again in a moment")
     passwords = make_passwords()
     save(passwords, folder / "credentials.json")
     os.environ[CREDENTIALS] = str(folder / "credentials.json")
     server = NatsServer(folder / "nats", passwords)
     loop = asyncio.get_running_loop()
-    started = await loop.run_in_executor(None, server.start)
     try:
-        yield started
+        yield await loop.run_in_executor(None, server.start)
     finally:
         await loop.run_in_executor(None, server.stop)
+        os.close(lock)

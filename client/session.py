@@ -7,6 +7,7 @@ import contextlib
 import logging
 import mimetypes
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ log = logging.getLogger("murakkab.client")
 
 TENANT = "default"
 ASK_EVERY_S = 3.0
+_JOB = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 class BadRequest(ValueError):
@@ -91,6 +93,7 @@ class Session:
 
     async def cancel(self, job: str) -> None:
         """Raises BadRequest if there is no such job running."""
+        check_job(job)
         answer = await self._ask(CancelJob(tenant=self.tenant, job=job), 10.0)
         if isinstance(answer, JobRefused):
             raise BadRequest(answer.error)
@@ -154,21 +157,34 @@ class Session:
         return value
 
     async def log_of(self, job: str) -> list[JobLog]:
-        """Everything that happened to a job. Empty if it is not known."""
+        """Everything that happened to a job. Empty if it is not known. Raises BadRequest for what is no job's id."""
+        check_job(job)
         subject = wildcard(JobLog, tenant=self.tenant, job=job)
         return [m async for msg in self.link.replay(JobLog.stream, subject) if isinstance(m := decode(msg.data), JobLog)]
 
 
+def check_job(name: str) -> None:
+    """A job's id becomes part of a subject, where '*' and '>' would mean every job. Raises BadRequest."""
+    if not _JOB.fullmatch(name):
+        raise BadRequest(f"'{_short(name)}' is not the id of a job: 1 to 80 letters, digits, '-' and '_'")
+
+
 def check_input(path: Path) -> None:
     """Raises BadRequest for a file that cannot be an input, before anything is started for it."""
+    name = _short(str(path))
     try:
         if not path.exists():
-            raise BadRequest(f"{path}: no such file")
+            raise BadRequest(f"{name}: no such file")
         if not path.is_file():
-            raise BadRequest(f"{path}: not a file")
+            raise BadRequest(f"{name}: not a file")
         if path.stat().st_size == 0:
-            raise BadRequest(f"{path}: the file is empty")
+            raise BadRequest(f"{name}: the file is empty")
         with path.open("rb"):
             pass
     except OSError as error:
-        raise BadRequest(f"{path}: {error.strerror or error}") from None
+        raise BadRequest(f"{name}: {error.strerror or error}") from None
+
+
+def _short(text: str) -> str:
+    """For an error message; the end of a path says more than its start."""
+    return text if len(text) <= 300 else f"...{text[-297:]}"

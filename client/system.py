@@ -24,6 +24,19 @@ def home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("MURAKKAB_HOME") or Path.home() / ".cache" / "murakkab")
 
 
+def lock_folder(folder: Path) -> int | None:
+    """The descriptor that holds a data folder until it is closed; None while another process does. Two servers on one store
+    would spoil it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
 def free_folder(environ: Mapping[str, str]) -> tuple[Path, int]:
     """A data folder that no other embedded system uses just now, and the descriptor whose lock says so.
 
@@ -31,13 +44,8 @@ def free_folder(environ: Mapping[str, str]) -> tuple[Path, int]:
     """
     for n in range(1, 100):
         folder = home(environ) / ("embedded" if n == 1 else f"embedded-{n}")
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if (lock := lock_folder(folder)) is not None:
             return folder, lock
-        except OSError:
-            os.close(lock)
     raise RuntimeError(f"100 embedded systems run under {home(environ)}; stop some, or name a running one with --nats")
 
 
@@ -48,7 +56,7 @@ class System:
         self.data, self.url, self.processes, self.worker_args = data, url, processes, tuple(worker_args)
         self.server: NatsServer | None = None
         self.pids: dict[str, int] = {}
-        self.env = dict(os.environ)
+        self.env = {**os.environ, "MURAKKAB_OWNER": str(os.getpid())}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> str:

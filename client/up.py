@@ -8,7 +8,8 @@ import os
 import signal
 from pathlib import Path
 
-from .system import PROCESSES, System, home
+from .session import BadRequest
+from .system import PROCESSES, System, home, lock_folder
 
 
 async def up(args: argparse.Namespace) -> int:
@@ -16,6 +17,9 @@ async def up(args: argparse.Namespace) -> int:
     processes = tuple(p for p in PROCESSES if p != "worker") if args.no_worker else PROCESSES
     worker_args = [part for python in args.python for part in ("--python", python)]
     url = args.nats or os.environ.get("NATS_URL", "")
+    lock = lock_folder(data)
+    if lock is None:
+        raise BadRequest(f"a system runs on {data} already: use it, stop it, or name another folder with --data")
     system = System(data, url=url, processes=processes, worker_args=worker_args)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -29,4 +33,5 @@ async def up(args: argparse.Namespace) -> int:
             )
         await stop.wait()
         print("\nstopping")
+    os.close(lock)
     return 0

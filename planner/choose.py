@@ -94,6 +94,7 @@ def choose(
     offers: Mapping[str, Sequence[Offer]],
     candidates: Mapping[tuple[str, str, str], Candidate],
     quality_floor: float | None = None,
+    budget_usd: float | None = None,
 ) -> Plan:
     """A choice for every stage. `offers` by agent; `candidates` by (agent, implementation, hardware).
 
@@ -111,6 +112,11 @@ def choose(
                 f"quality floor {quality_floor:g} cannot be met by stage '{stage.name}' ({stage.agent}): the best here reaches {best:g}"
             )
         choices.append(_best(stage.name, fit, goals))
+    cost_usd = sum(c.cost_usd for c in choices)
+    if budget_usd is not None and cost_usd > budget_usd:
+        if goals[0] != "MIN_COST":  # what was wanted first is too dear: the cheapest may still do
+            return choose(workflow, ("MIN_COST", *goals), offers, candidates, quality_floor, budget_usd)
+        raise Infeasible(f"budget ${budget_usd:.3g} cannot be met: the cheapest plan here is estimated at ${cost_usd:.3g}")
     plan = Plan(workflow, tuple(choices))
     return Plan(workflow, plan.choices, *(sum(getattr(c, f) for c in choices) for f in ("time_s", "cost_usd", "energy_wh")))
 

@@ -126,7 +126,9 @@ async def test_a_leaking_model_is_started_anew_between_tasks(faulty: System, cli
         while (new := _instance(await anext(beats), "Leak")).get("pid", pid) in (0, pid):
             pass
     assert new["memory_mb"] < 700, "what the old process held is not said of the new one"
-    assert not psutil.pid_exists(pid)
+    async with asyncio.timeout(10):  # the old process may still be on its way out when the new one is warm
+        while psutil.pid_exists(pid):
+            await asyncio.sleep(0.05)
     second = await _run(client, "Leak", "leak-2")
     assert second.status == "done", second.error
     assert int(second.answer[0]["value"]) != pid
