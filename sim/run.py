@@ -23,7 +23,7 @@ from .world import ACTORS, Makers, World
 
 FINISH_S = 4_000.0
 """Virtual seconds after the last fault in which everything accepted must end. The longest way that is allowed there: a job
-whose task is given up twice (60 s and 30 s of grace each time), behind instances that were failing (a minute's pause)."""
+whose longest task (15 minutes) is given up twice, with the grace of each, behind instances that were failing."""
 EVENTS_MAX = 2_000_000
 
 

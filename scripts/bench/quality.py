@@ -322,6 +322,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write everything here too")
     parser.add_argument("--only", default="", help="only implementations whose name contains this")
     options = parser.parse_args()
+    if (options.data / "media").is_dir():  # the folder above was meant
+        options.data /= "media"
     report: dict[str, Any] = {"how": "measured", "data": options.data.name, "results": {}, "left_out": {}}
     benches = (("SpeechToText", speech, "speech", "transcripts.jsonl"), ("ObjectDetector", objects, "video", "truth.json"))
     if not any((options.data / folder / labels).is_file() for _, _, folder, labels in benches):
