@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..agents import library
 from ..agents.instance import die_with_parent
-from ..bus import tracing
+from ..bus import metrics, tracing
 from ..bus.artifacts import Artifacts, make_bucket
 from ..bus.link import Link
 from ..bus.messages import Offer
@@ -47,6 +47,7 @@ async def run_actor(
         if os.getppid() != int(owner):  # it had gone before we asked
             return
     tracing.setup(role)
+    metrics.setup(role)
     gc.freeze()  # imports are for ever; and messages are short-lived trees without cycles, so looking for cycles can wait
     gc.set_threshold(20_000, 20, 50)
     link = await Link.open(address(url, role, environ), f"murakkab-{role}", inbox=inbox(role), wait_s=30.0)
@@ -78,6 +79,7 @@ async def run_actor(
         await close.aclose()
         await link.close()
         tracing.shutdown()
+        metrics.shutdown()
 
 
 def _make(

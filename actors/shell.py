@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 from nats.aio.msg import Msg
 
-from ..bus import tracing
+from ..bus import metrics, tracing
 from ..bus.ids import message_id
 from ..bus.link import Link, Pull, deliveries
 from ..bus.messages import DeadLetter, JobLog, JobRefused, JobResult, Message, SubmitJob, TaskReady
@@ -159,6 +159,7 @@ class Shell:
         if heard is None:
             pull.refuse(msg.reply)
             return
+        metrics.heard(heard)
         self._pull_of[msg.reply] = pull
         self.deliver(Heard(heard, msg.reply, deliveries(msg.reply)), (msg.headers or {}).get(tracing.HEADER, ""))
 
@@ -221,6 +222,7 @@ class Shell:
         else:
             self.link.publish(subject_of(msg), encode(msg), {tracing.HEADER: trace} if trace else None)
             self._settle(settles)
+        metrics.sent(msg)
         if isinstance(msg, JobResult):
             self.journal.forget(msg.job)
 

@@ -22,6 +22,7 @@ from ..actors.errands import Measure, Ran, Readings, RunTask, Started, StartInst
 from ..bus import tracing
 from ..bus.artifacts import Artifacts, prune
 from .devices import cpu_device, gpu_devices
+from .energy import PackageEnergy, share_wh
 from .instance import LINE_MAX, Answer, CallIn, Ready, Setup
 from .library import Implementation
 from .types import artifacts_in
@@ -95,6 +96,7 @@ class Instances:
         self.library, self.folder, self.logs, self.artifacts, self.pythons = library, folder, logs, artifacts, pythons
         self.processes: dict[str, _Process] = {}
         self._pruned_at = 0.0
+        self.energy = PackageEnergy()
         folder.mkdir(parents=True, exist_ok=True)
         self._reading: set[asyncio.Task[None]] = set()
 
@@ -189,6 +191,7 @@ class Instances:
                 inputs = await self._bring(task.tenant, task.inputs)
             except (OSError, LookupError, TimeoutError) as error:
                 return Ran(start, time.time(), error=f"its input could not be fetched: {error}")
+            before = self.energy.read()
             held.n += 1
             n = held.n
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -208,7 +211,7 @@ class Instances:
                 output = await self._keep(task.tenant, answer.output, task.inline_max)
             except (OSError, LookupError, TimeoutError) as error:
                 return Ran(start, time.time(), cpu_s=answer.cpu_s, error=f"its output could not be stored: {error}")
-        return Ran(start, time.time(), output, answer.cpu_s)
+        return Ran(start, time.time(), output, answer.cpu_s, share_wh(before, self.energy.read(), answer.cpu_s))
 
     async def _bring(self, tenant: str, inputs: dict[str, Any]) -> dict[str, Any]:
         if not inputs:

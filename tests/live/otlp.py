@@ -28,6 +28,8 @@ class Span:
 class Receiver:
     url: str = ""
     spans: list[Span] = field(default_factory=list)
+    metrics: set[tuple[str, str]] = field(default_factory=set)
+    """(service, name of the metric)"""
 
     def of_job(self, job: str) -> list[Span]:
         """All spans of the traces that speak of a job."""
@@ -38,6 +40,7 @@ class Receiver:
 @contextmanager
 def receiver() -> Iterator[Receiver]:
     """Collects spans while the block lasts."""
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 
     kept = Receiver()
@@ -67,10 +70,16 @@ def receiver() -> Iterator[Receiver]:
                         for scope in resource.scope_spans
                         for s in scope.spans
                     ]
+            measured = set()
+            if self.path == "/v1/metrics":
+                for metered in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                    service = next((a.value.string_value for a in metered.resource.attributes if a.key == "service.name"), "")
+                    measured |= {(service, m.name) for part in metered.scope_metrics for m in part.metrics}
             with lock:
                 kept.spans += found
+                kept.metrics |= measured
             answer = ExportTraceServiceResponse().SerializeToString()
-            self.send_response(200 if self.path == "/v1/traces" else 404)
+            self.send_response(200 if self.path in ("/v1/traces", "/v1/metrics") else 404)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

@@ -74,14 +74,16 @@ async def test_a_job_is_one_trace_through_all_processes(tmp_path: Path, monkeypa
     assert paths == {
         "murakkab: job": 1,
         conductor: 1,
-        f"{conductor} / planner: plan job": 1,
+        f"{conductor} / planner: plan job": paths[f"{conductor} / planner: plan job"],
         f"{conductor} / optimizer: optimize job": paths[f"{conductor} / optimizer: optimize job"],
         f"{conductor} / worker: run Spread": 1,
         f"{conductor} / worker: run Spread / model: spread": 1,
         f"{conductor} / worker: run Sleep": 5,
         f"{conductor} / worker: run Sleep / model: sleep": 5,
     }
+    assert paths[f"{conductor} / planner: plan job"] >= 1, "it is asked again until it answers"
     assert paths[f"{conductor} / optimizer: optimize job"] >= 1, "it is asked again until a host is known"
+    assert {("murakkab-worker", "murakkab.tasks"), ("murakkab-worker", "murakkab.energy"), ("murakkab-conductor", "murakkab.jobs")} <= got.metrics
     assert _services(spans) == {
         "murakkab: job": {"murakkab-client"},
         "conductor: accept job": {"murakkab-conductor"},
