@@ -238,7 +238,7 @@ class Conductor:
             case PlanRefused(error=error, wait=wait) if job.phase == "optimizing":
                 job.note = error
                 if not wait or job.asks > ASKS_MAX:
-                    yield from self._end(job, "failed", error, now)
+                    yield from self._end(job, "failed", error, now, infeasible=not wait)
                 else:
                     yield from self._progress(job)
 
@@ -339,8 +339,10 @@ class Conductor:
 
     # --- the end --------------------------------------------------------------------------------------------------------------
 
-    def _end(self, job: Job, status: Status, error: str, now: float, settles: tuple[str, ...] = ()) -> Iterator[Command]:
-        ended = Ended(status, error, now)
+    def _end(
+        self, job: Job, status: Status, error: str, now: float, settles: tuple[str, ...] = (), infeasible: bool = False
+    ) -> Iterator[Command]:
+        ended = Ended(status, error, now, infeasible)
         self._close(job, ended)
         yield Write(job.tenant, job.name, ended, settles=settles)
         yield from self._tell(job)

@@ -127,6 +127,7 @@ class Job:
             status=self.ended.status,
             answer=tuple(self.run.answer()) if self.run is not None and self.ended.status == "done" else (),
             error=self.ended.error,
+            infeasible=self.ended.infeasible,
             plan=self.run.plan if self.run is not None else None,
             stages=tuple(stage_reports(self)),
             time_s=round(self.ended.at - self.at, 6),

@@ -49,7 +49,8 @@ class Implementation(Struct, frozen=True):
     memory_mb: int = 200
     threads: int = 1
     quality: float = 0.5
-    """0..1 on the agent's own benchmark; `quality_how` says which. Compared only between implementations of one agent."""
+    """0..1 on the agent's own benchmark; `quality_how` says which. Compared only between implementations of one agent; a tool that
+    does exactly what it says (cutting out sound, listing facts) has 1."""
     quality_how: str = "assumed"
     work_s: float = 1.0
     """Busy CPU-seconds a task, a prior from one measured run of the sample job; refined from every task that runs."""

@@ -248,6 +248,8 @@ class JobResult(Message, frozen=True, tag="job_result"):
     planning_s: float = 0.0
     energy_wh: Figure = Figure(0.0, "modelled")
     cost_usd: Figure = Figure(0.0, "modelled")
+    infeasible: bool = False
+    """It failed before anything ran, since its bounds cannot be met."""
 
 
 # --- planning: conductor -> planner -> conductor -> optimizer -> conductor ----------------------------------------------
@@ -410,12 +412,13 @@ class Retried(Struct, frozen=True, tag_field="type", tag="retried"):
     error: str
 
 
-class Ended(Struct, frozen=True, tag_field="type", tag="ended"):
+class Ended(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults=True):
     """Last record of every job."""
 
     status: Literal["done", "failed", "cancelled"]
     error: str
     at: float
+    infeasible: bool = False
 
 
 Record = Submitted | Lowered | Planned | Counted | Retried | Ended

@@ -33,7 +33,7 @@ async def run(args: argparse.Namespace) -> int:
             return await _follow(handle, args, bars)
     except JobFailed as failed:
         _print_failure(failed.result, args.json)
-        return 1
+        return 2 if failed.result.infeasible else 1
 
 
 def _check_early(job: Job) -> None:
@@ -71,7 +71,7 @@ async def _follow(handle: JobHandle, args: argparse.Namespace, bars: Bars | None
         result = await handle.result()
     except JobFailed as failed:
         _print_failure(failed.result, args.json)
-        return 1
+        return 2 if failed.result.infeasible else 1
     picture = args.trace or _default_picture(handle.job, args.data)
     past = rebuild(await handle.session.log_of(handle.job))
     if past is not None:

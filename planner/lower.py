@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from ..agents.library import Agent
@@ -94,7 +95,7 @@ def lower(
     needs = {kind for kind, want in (("transcript", said), ("detections", seen)) if want}
     if not seen and not said:
         if not question and not _speaks_of(words, agents) and not wanted:
-            raise CannotPlan(f"no agent can do '{_short(description)}'; nearest: {_nearest(words, agents)}")
+            raise CannotPlan(f"no agent can do '{_short(description)}'; {_nearest(words, agents)}")
         seen = said = True
     if question:
         usable = [i for i in indexes if i is not None and needs <= set(i.get("kinds", ()))]
@@ -182,7 +183,7 @@ def _agents_of_hint(hint: str, agents: Mapping[str, Agent]) -> list[str]:
     scores = {a.name: _score(words, hint.lower(), a) for a in agents.values()}
     best = max(scores.values(), default=0.0)
     if best < 1.0:
-        raise CannotPlan(f"no agent can do the step '{_short(hint)}'; nearest: {_nearest(words, agents)}")
+        raise CannotPlan(f"no agent can do the step '{_short(hint)}'; {_nearest(words, agents)}")
     return [name for name, score in scores.items() if score == best]
 
 
@@ -196,17 +197,18 @@ def _speaks_of(words: set[str], agents: Mapping[str, Agent]) -> bool:
 
 
 def _nearest(words: set[str], agents: Mapping[str, Agent]) -> str:
-    """Three agents whose words look most alike, for an error message."""
-
-    def likeness(agent: Agent) -> float:
-        mine = set(_WORD.findall(agent.summary.lower())) | {w for w in agent.words if " " not in w}
-        return sum(1.0 for w in words if w in mine) + max(
-            (len(set(w) & set(m)) / len(set(w) | set(m)) for w in words for m in mine if len(w) > 3), default=0.0
-        )
-
+    """The agents whose words look most alike, three at most, for an error message; all of them when none does."""
     usable = [a for a in agents.values() if a.words]
-    best = sorted(usable, key=likeness, reverse=True)[:3]
-    return "; ".join(f"{a.name} ({a.summary.rstrip('.')})" for a in best)
+    alike = {}
+    for agent in usable:
+        mine = set(_WORD.findall(agent.summary.lower())) | {w for w in agent.words if " " not in w}
+        close = [w for w in words if len(w) > 3 and get_close_matches(w, mine, n=1, cutoff=0.75)]
+        if close:
+            alike[agent.name] = len(close)
+    best = sorted((a for a in usable if a.name in alike), key=lambda a: -alike[a.name])[:3]
+    if not best:
+        return "the library has " + ", ".join(a.name for a in usable)
+    return "nearest: " + "; ".join(f"{a.name} ({a.summary.rstrip('.')})" for a in best)
 
 
 def _short(text: str) -> str:

@@ -310,7 +310,7 @@ def test_refused_by_the_optimizer(desk: Desk) -> None:
     desk.hear(JOB)
     desk.hear(WorkflowMade(job="j", workflow=ONE))
     commands = desk.hear(PlanRefused(job="j", error="quality floor"))
-    assert written(commands) == [Ended("failed", "quality floor", 100.0)]
+    assert written(commands) == [Ended("failed", "quality floor", 100.0, infeasible=True)]
 
 
 def test_it_waits_while_a_host_may_still_appear_and_says_so(desk: Desk) -> None:

@@ -126,14 +126,16 @@ def test_what_no_agent_can_do_is_refused_with_what_is_nearest(text: str) -> None
         plan(text)
     message = str(caught.value)
     assert message.startswith("no agent can do '")
-    assert "; nearest: " in message
+    assert "; nearest: " in message or "; the library has " in message
     assert "\n" not in message
     assert len(message) < 600
 
 
 def test_an_unknown_hint_is_refused_by_name() -> None:
-    with pytest.raises(CannotPlan, match=r"^no agent can do the step 'Order me a pizza'; nearest: \w+ \("):
+    with pytest.raises(CannotPlan, match=r"^no agent can do the step 'Order me a pizza'; the library has SceneSplitter, "):
         plan(PAPER, ("Order me a pizza",))
+    with pytest.raises(CannotPlan, match=r"^no agent can do the step 'Detecting smoke'; nearest: ObjectDetector \("):
+        plan(PAPER, ("Detecting smoke",))
 
 
 def test_a_library_that_lacks_an_agent_is_no_crash() -> None:
@@ -190,7 +192,7 @@ def test_the_planner_always_answers() -> None:
     )
     refused = answer(planner, MakeWorkflow(tenant="t", job="j", description="Order me a pizza", inputs=(VIDEO,)))
     assert isinstance(refused, WorkflowRefused)
-    assert refused.error.startswith("no agent can do 'Order me a pizza'; nearest: ")
+    assert refused.error.startswith("no agent can do 'Order me a pizza'; the library has ")
 
 
 def test_it_remembers_processed_videos_of_each_tenant_for_itself() -> None:

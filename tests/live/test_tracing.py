@@ -83,7 +83,11 @@ async def test_a_job_is_one_trace_through_all_processes(tmp_path: Path, monkeypa
     }
     assert paths[f"{conductor} / planner: plan job"] >= 1, "it is asked again until it answers"
     assert paths[f"{conductor} / optimizer: optimize job"] >= 1, "it is asked again until a host is known"
-    assert {("murakkab-worker", "murakkab.tasks"), ("murakkab-worker", "murakkab.energy"), ("murakkab-conductor", "murakkab.jobs")} <= got.metrics
+    assert {
+        ("murakkab-worker", "murakkab.tasks"),
+        ("murakkab-worker", "murakkab.energy"),
+        ("murakkab-conductor", "murakkab.jobs"),
+    } <= got.metrics
     assert _services(spans) == {
         "murakkab: job": {"murakkab-client"},
         "conductor: accept job": {"murakkab-conductor"},
