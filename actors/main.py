@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..agents import library
 from ..agents.instance import die_with_parent
 from ..bus import metrics, tracing
 from ..bus.artifacts import Artifacts, make_bucket
+from ..bus.lease import Lease
 from ..bus.link import Link
 from ..bus.messages import Offer
 from ..bus.roles import address, inbox
@@ -27,7 +31,7 @@ from .conductor import Conductor
 from .core import Actor, Woke
 from .optimizer import Optimizer
 from .planner import Planner
-from .shell import LEASE_S, Errands, Shell
+from .shell import LEASE_S, Errands, Fenced, Shell
 from .worker import Worker
 
 log = logging.getLogger("murakkab.actor")
@@ -54,19 +58,22 @@ async def run_actor(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         link.loop.add_signal_handler(number, stop.set)
+    stopped = link.loop.create_task(stop.wait())
     close = contextlib.AsyncExitStack()
     try:
+        ends: set[asyncio.Task[Any]] = {stopped}
         if role == "conductor":
-            for spec in STREAMS:
-                await link.ensure(spec)
-            for tenant in environ.get("MURAKKAB_TENANTS", "default").split(","):
-                await make_bucket(link, token(tenant.strip()))
+            lease = await _lead(link, data, stopped, environ)
+            if lease is None:
+                return
+            close.push_async_callback(_give_up, lease)
+            ends.add(link.loop.create_task(_until_lost(lease)))
         actor, errands = _make(role, link, data, host, pythons, environ, close)
         shell = Shell(actor, link, errands, lease_s=float(environ.get("MURAKKAB_LEASE_S", LEASE_S)))
         running = link.loop.create_task(shell.run())
-        stopped = link.loop.create_task(stop.wait())
-        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
+        done, _ = await asyncio.wait({running, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {running, stopped}:
+            task.result()
         if running.done():
             running.result()
         else:
@@ -76,10 +83,54 @@ async def run_actor(
             with contextlib.suppress(TimeoutError):
                 await link.stored(2.0)
     finally:
+        stopped.cancel()
         await close.aclose()
         await link.close()
         tracing.shutdown()
         metrics.shutdown()
+
+
+async def _lead(link: Link, data: Path, stopped: asyncio.Task[Any], environ: Mapping[str, str]) -> Lease | None:
+    """Makes the streams, and waits until this conductor is the one; None when it is stopped before."""
+    for spec in STREAMS:
+        await link.ensure(spec)
+    for tenant in environ.get("MURAKKAB_TENANTS", "default").split(","):
+        await make_bucket(link, token(tenant.strip()))
+    lease = Lease(link, "conductor", _identity(data))
+    acquiring = link.loop.create_task(lease.acquire(lambda who: log.warning("conductor %s is at work; standing by", who)))
+    await asyncio.wait({acquiring, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not acquiring.done():
+        acquiring.cancel()
+        return None
+    acquiring.result()
+    return lease
+
+
+async def _until_lost(lease: Lease) -> None:
+    await lease.keep()
+    raise Fenced("another conductor has taken over")
+
+
+async def _give_up(lease: Lease) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await lease.release()
+
+
+def _identity(data: Path) -> str:
+    """The same for every start on a data folder, so that a conductor that crashed follows itself at once; but two at the same time differ."""
+    data.mkdir(parents=True, exist_ok=True)
+    file = os.open(data / "conductor.id", os.O_RDWR | os.O_CREAT, 0o600)
+    fresh = f"{token(socket.gethostname())[:40]}-{secrets.token_hex(4)}"
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held, with the file open, as long as this process lives
+    except OSError:
+        os.close(file)
+        return fresh
+    known = os.read(file, 100).decode()
+    if not known:
+        os.write(file, fresh.encode())
+    return known or fresh
 
 
 def _make(

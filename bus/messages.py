@@ -521,6 +521,16 @@ class Indexed(Message, frozen=True, tag="indexed"):
     """A `VectorIndex` as it travels."""
 
 
+class LeaseHeld(Message, frozen=True, tag="lease_held"):
+    """A role of which there may be only one is held; said again and again, and expires when it is not.  conductor -> conductor (stands by)"""
+
+    subject: ClassVar[str] = "mk.v1.lease.{role}"
+    stream: ClassVar[str] = "LEASE"
+    role: Id
+    holder: str
+    """Empty when it was given up in good order."""
+
+
 # --- what went wrong --------------------------------------------------------------------------------------------------------
 
 
@@ -558,5 +568,6 @@ AnyMessage = (
     | HostHeartbeat
     | DesiredInstances
     | Indexed
+    | LeaseHeld
     | DeadLetter
 )

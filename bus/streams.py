@@ -6,10 +6,14 @@ from typing import Literal
 
 from msgspec import Struct
 
-from .messages import DeadLetter, DesiredInstances, Indexed, TaskReady, TaskResults
+from .messages import DeadLetter, DesiredInstances, Indexed, LeaseHeld, TaskReady, TaskResults
 from .subjects import wildcard
 
 DAY_S = 86_400.0
+
+
+LEASE_TTL_S = 6.0
+"""A lease that was not renewed for so long is free."""
 
 
 class StreamSpec(Struct, frozen=True):
@@ -33,6 +37,7 @@ STREAMS: tuple[StreamSpec, ...] = (
     StreamSpec("RESULTS", (wildcard(TaskResults),), "workqueue"),
     StreamSpec("FLEET", (wildcard(DesiredInstances),), per_subject=1),
     StreamSpec("INDEX", (wildcard(Indexed),), per_subject=1),
+    StreamSpec("LEASE", (wildcard(LeaseHeld),), per_subject=1, max_age_s=LEASE_TTL_S),
     StreamSpec("DEAD", (wildcard(DeadLetter),), max_age_s=7 * DAY_S, max_bytes=64 << 20),
 )
 
