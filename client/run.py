@@ -60,8 +60,11 @@ def _check_early(job: Job) -> None:
 
 
 async def _follow(handle: JobHandle, args: argparse.Namespace, bars: Bars | None) -> int:
+    planned = args.json
     try:
         async for news in handle.events():
+            if not planned and news.phase == "running":
+                planned = await _print_plan_of(handle)
             if bars:
                 bars.show(news)
     finally:
@@ -79,11 +82,22 @@ async def _follow(handle: JobHandle, args: argparse.Namespace, bars: Bars | None
     if args.json:
         print(json.dumps(as_json(result, str(picture))))
     else:
-        print_plan(result.message.plan, sys.stdout)
+        if not planned:
+            print_plan(result.message.plan, sys.stdout)
         print_answer(result.answer, sys.stdout)
         print_cost(result, sys.stdout)
         print(f"picture  {picture}")
     return 0
+
+
+async def _print_plan_of(handle: JobHandle) -> bool:
+    """The plan while its job runs, as the job's log has it; whether it is there yet."""
+    job = rebuild(await handle.session.log_of(handle.job))
+    if job is None or job.run is None:
+        return False
+    print_plan(job.run.plan, sys.stdout)
+    sys.stdout.flush()
+    return True
 
 
 def _default_picture(job: str, data: Path | None) -> Path:
