@@ -49,12 +49,19 @@ class Optimizer:
         offers: dict[str, list[Offer]] = {}
         warm: set[Key] = set()
         seen: set[Offer] = set()
+        ill: dict[str, list[Offer]] = {}
         for _, beat in self.hosts.values():
+            fails = {(i.agent, i.implementation, i.hardware) for i in beat.instances if i.state == "failed"}
             for offer in beat.offers:
-                if offer not in seen and (offer.agent, offer.implementation) in self.library:
+                if (offer.agent, offer.implementation) in self.library:
+                    known = ill if (offer.agent, offer.implementation, offer.hardware) in fails else offers
+                    if offer not in known.setdefault(offer.agent, []):
+                        known[offer.agent].append(offer)
                     seen.add(offer)
-                    offers.setdefault(offer.agent, []).append(offer)
             warm |= {(i.agent, i.implementation, i.hardware) for i in beat.instances if i.state == "warm"}
+        for agent, failing in ill.items():  # what fails to start where it was tried is chosen only when nothing else is offered
+            if not offers.get(agent):
+                offers[agent] = failing
         candidates = {(o.agent, o.implementation, o.hardware): self._candidate(o, warm) for o in seen}
         bounds = (msg.quality_floor, msg.budget_usd)
         try:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from murakkab.actors.core import ActorBug, Command, Event, Heard, Resumed, Send, Wake, Woke
 from murakkab.actors.optimizer import HOST_SILENT_S, SWEEP_EVERY_S, Optimizer
@@ -49,6 +50,12 @@ def beat(
         instances=tuple(Instance(r.name, r.agent, r.name, r.hardware, "warm", 1) for r in rows if r.name == warm),
         leaving=leaving,
     )
+
+
+def ailing(name: str, names: Iterable[str]) -> HostHeartbeat:
+    """A host whose instance of `name` does not start."""
+    (row,) = [r for r in ROWS if r.name == name]
+    return structs.replace(beat(names=names), instances=(Instance(name, row.agent, name, row.hardware, "failed", 1, error="no weights"),))
 
 
 def ask(*goals: str, floor: float | None = None, flow: Workflow = FLOW) -> MakePlan:
@@ -223,3 +230,15 @@ def test_check_sees_a_negative_profile() -> None:
     desk.actor.profiles[("A", "cheap", "cpu")] = Profile(-1.0, 1.0, 1.0)
     with pytest.raises(ActorBug, match="negative"):
         desk.actor.check()
+
+
+def test_what_fails_to_start_is_chosen_only_when_nothing_else_is_offered() -> None:
+    def picked(*beats: HostHeartbeat) -> str:
+        made = Desk(*beats).answer(ask("MAX_QUALITY"))
+        assert isinstance(made, PlanMade)
+        return made.plan.choices[0].implementation
+
+    assert picked(beat(names=("good", "cheap"))) == "good"
+    assert picked(ailing("good", ("good", "cheap"))) == "cheap"
+    assert picked(ailing("good", ("good",))) == "good", "there is nothing else, and it may yet start"
+    assert picked(ailing("good", ("good", "cheap")), structs.replace(beat(names=("good",)), host="other")) == "good", "another host has it"
