@@ -60,13 +60,14 @@ def _check_early(job: Job) -> None:
 
 
 async def _follow(handle: JobHandle, args: argparse.Namespace, bars: Bars | None) -> int:
-    planned = args.json
+    planned = False
     try:
         async for news in handle.events():
-            if not planned and news.phase == "running":
+            if bars is None:
+                continue
+            if not planned and not args.json and news.phase == "running":  # somebody is looking on
                 planned = await _print_plan_of(handle)
-            if bars:
-                bars.show(news)
+            bars.show(news)
     finally:
         if bars:
             bars.clear()
