@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from ..agents.library import Implementation
 from ..bus.messages import Desired, DesiredInstances, HostHeartbeat, JobProgress, JobResult, Message, PlanMade
 from ..clustermgr.desired import Demand, Key, desired
@@ -49,9 +51,9 @@ class ClusterManager:
             case Heard(msg=HostHeartbeat() as beat):
                 fresh = beat.host not in self.hosts
                 if beat.leaving:
-                    return self._leave(beat.host)
+                    return self._leave(beat.host, now)
                 self.hosts[beat.host] = (now, beat)
-                return self._decide(now, say_again=beat.host if fresh else "")
+                return [*self._catch_up(beat, now), *self._decide(now, say_again=beat.host if fresh else "")]
             case Heard(msg=PlanMade(job=job, plan=plan)):
                 if job in self.ended:
                     return ()
@@ -84,12 +86,19 @@ class ClusterManager:
                 )
         return ()
 
-    def _leave(self, host: str) -> Iterator[Command]:
+    def _catch_up(self, beat: HostHeartbeat, now: float) -> Iterator[Command]:
+        """A host may know a version of our predecessor that was stored only after we had replayed the table; it would ignore ours."""
+        wants = self.wanted.get(beat.host) or DesiredInstances(host=beat.host, version=0)
+        if beat.version > wants.version:
+            self.wanted[beat.host] = replace(wants, version=_version(beat.version, now), reasons=("the host knew a newer version",))
+            yield Send(self.wanted[beat.host])
+
+    def _leave(self, host: str, now: float) -> Iterator[Command]:
         """A host that leaves in good order shall have nothing when it comes back; one that crashed shall have it all again."""
         self.hosts.pop(host, None)
         wants = self.wanted.get(host)
         if wants is not None and wants.instances:
-            self.wanted[host] = DesiredInstances(host=host, version=wants.version + 1, reasons=("the host left",))
+            self.wanted[host] = DesiredInstances(host=host, version=_version(wants.version, now), reasons=("the host left",))
             yield Send(self.wanted[host])
 
     def _progress(self, msg: JobProgress, now: float) -> Iterator[Command]:
@@ -131,7 +140,9 @@ class ClusterManager:
             now_wants = self.wanted.get(host) or DesiredInstances(host=host, version=0)
             instances, reasons = desired(beat, now_wants.instances, demand, self.needed_at, self.library, now)
             if _ids(instances) != _ids(now_wants.instances):
-                now_wants = DesiredInstances(host=host, version=now_wants.version + 1, instances=instances, reasons=tuple(reasons))
+                now_wants = DesiredInstances(
+                    host=host, version=_version(now_wants.version, now), instances=instances, reasons=tuple(reasons)
+                )
                 self.wanted[host] = now_wants
                 yield Send(now_wants)
             elif host == say_again and now_wants.version:
@@ -152,3 +163,9 @@ class ClusterManager:
 
 def _ids(instances: tuple[Desired, ...]) -> set[str]:
     return {d.id for d in instances}
+
+
+def _version(last: int, now: float) -> int:
+    """Always newer than the last, and, being milliseconds, than what a predecessor said that was stored after its successor had
+    replayed the table: two of them would otherwise count on from the same number."""
+    return max(last + 1, int(now * 1000))

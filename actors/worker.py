@@ -311,6 +311,7 @@ class Worker:
                 cores=self.cores,
                 gpu_note=self.readings.gpu_note,
                 leaving=self.leaving,
+                version=self.version,
             )
         )
 

@@ -487,6 +487,8 @@ class HostHeartbeat(Message, frozen=True, tag="host_heartbeat"):
     gpu_note: str = ""
     """Why no GPU is listed, when none is."""
     leaving: bool = False
+    version: int = -1
+    """Newest DesiredInstances that the host has heard; -1 for none."""
 
 
 class Desired(Struct, frozen=True):

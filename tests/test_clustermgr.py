@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
+from murakkab.actors import clustermgr
 from murakkab.actors.clustermgr import DECIDE_EVERY_S, HOST_SILENT_S, JOB_SILENT_S, LOOK_EVERY_S, ClusterManager
 from murakkab.actors.core import ActorBug, Command, Event, Heard, Replayed, Resumed, Send, Wake, Woke
 from murakkab.agents.library import Implementation
@@ -29,6 +31,8 @@ from murakkab.bus.messages import (
     Workflow,
 )
 from murakkab.clustermgr.desired import KEEP_WARM_S, MEMORY_SHARE, TASKS_PER_INSTANCE, Demand, desired
+
+VERSION = clustermgr._version
 
 ROWS = [
     Implementation("split", "Split", "m:C", memory_mb=100),
@@ -79,6 +83,18 @@ def progress(
     rows = [("one", "Split", "split", one), ("two", "Hear", "hear", two), ("three", "Write", "write", three)]
     stages = tuple(StageState(s, a, i, "cpu", done=d, total=t) for s, a, i, (d, t) in rows)
     return JobProgress(tenant="t", job=job, phase=phase, stages=stages)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def count_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions count from one here, so that tests can name them; the real rule has a test of its own."""
+    monkeypatch.setattr(clustermgr, "_version", lambda last, now: last + 1)
+
+
+def test_versions_only_rise_also_across_restarts() -> None:
+    assert VERSION(5, 1_000.0) == 1_000_000
+    assert VERSION(1_000_000, 1_000.0) == 1_000_001
+    assert VERSION(7_000_000, 1_000.0) == 7_000_001, "a clock that was set back harms nothing"
 
 
 class Manager:
@@ -311,3 +327,12 @@ def test_check_sees_twins(manager: Manager) -> None:
     manager.actor.wanted["h"] = DesiredInstances(host="h", version=1, instances=(Desired("x", "A", "i", "cpu"),) * 2)
     with pytest.raises(ActorBug, match="an instance twice"):
         manager.actor.check()
+
+
+def test_a_host_that_knows_a_newer_version_is_overtaken() -> None:
+    """What a predecessor said may be stored after its successor has replayed the table; the host would ignore the successor."""
+    manager = Manager()
+    manager.on(Replayed(DesiredInstances(host="h", version=1)))
+    said = manager.hear(structs.replace(beat(), version=3))
+    assert {(d.host, d.version) for d in said} == {("h", 4)}
+    assert manager.hear(structs.replace(beat(), version=4)) == []

@@ -23,6 +23,7 @@ FIXED = [
     ("swarm", 124, "the same"),
     ("lossy", 23, "what a host shall have was said once, lost, and never said again: no instance ever started"),
     ("lossy", 29, "the same, with two jobs that waited for ever"),
+    ("small-messages", 656422984, "a host knew a newer version than the cluster manager that came back, and ignored it for ever"),
 ]
 
 
