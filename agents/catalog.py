@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from . import args
+from .language_models import language_models
+from .schema import args_schema
 from .spec import Agent, Implementation, Take
 
 SCENE, FRAMES, AUDIO = Take("Scene"), Take("Frames"), Take("Audio")
@@ -13,7 +16,7 @@ AGENTS: tuple[Agent, ...] = (
         {"video": Take("Video")},
         "Scene",
         many=True,
-        args={"need_pictures": "refuse media without pictures (false)", "need_sound": "refuse media without sound (false)"},
+        args=args_schema(args.SceneSplitterArgs),
         words=("scene", "scenes", "split", "segment", "cut", "cuts", "shots"),
     ),
     Agent(
@@ -21,7 +24,7 @@ AGENTS: tuple[Agent, ...] = (
         "Extract still frames from each scene of a video.",
         {"scene": SCENE},
         "Frames",
-        args={"every_s": "seconds between frames (1.0)", "num_frames": "at most this many frames a scene (60)"},
+        args=args_schema(args.FrameExtractorArgs),
         words=("extract frames", "frame", "frames", "stills", "pictures"),
     ),
     Agent(
@@ -36,7 +39,7 @@ AGENTS: tuple[Agent, ...] = (
         "Run speech-to-text: transcribe what is said or mentioned.",
         {"audio": AUDIO},
         "Transcript",
-        args={"language": "ISO code, empty to detect (en)"},
+        args=args_schema(args.SpeechToTextArgs),
         words=("speech", "speech-to-text", "transcribe", "transcript", "said", "say", "spoken", "mention", "mentioned", "speaker"),
     ),
     Agent(
@@ -44,7 +47,7 @@ AGENTS: tuple[Agent, ...] = (
         "Detect objects shown in the frames, with labels, scores and boxes.",
         {"frames": FRAMES},
         "Detections",
-        args={"threshold": "least score that counts (implementation's own)", "labels": "labels to look for (implementation's own)"},
+        args=args_schema(args.ObjectDetectorArgs),
         words=("detect", "detection", "object", "objects", "shown", "seen", "visible", "recognize", "things"),
     ),
     Agent(
@@ -52,7 +55,7 @@ AGENTS: tuple[Agent, ...] = (
         "Summarize a scene from what was said and what was seen.",
         {"transcript": Take("Transcript", optional=True), "detections": Take("Detections", optional=True)},
         "Summary",
-        args={"max_tokens": "length of the summary (64)"},
+        args=args_schema(args.SummarizerArgs),
         words=("summarize", "summary", "summaries", "describe"),
     ),
     Agent(
@@ -64,6 +67,7 @@ AGENTS: tuple[Agent, ...] = (
             "summaries": Take("Summary", many=True, optional=True),
         },
         "VectorIndex",
+        keeps=True,
         words=("embed", "embedding", "embeddings", "index", "vector"),
     ),
     Agent(
@@ -82,7 +86,7 @@ AGENTS: tuple[Agent, ...] = (
         "Find the passages of the indexed videos that answer a question.",
         {"indexes": Take("VectorIndex", many=True)},
         "Passages",
-        args={"question": "what is asked", "k": "number of passages (5)"},
+        args=args_schema(args.VectorSearcherArgs),
         words=("search", "retrieve", "find"),
     ),
     Agent(
@@ -97,55 +101,10 @@ AGENTS: tuple[Agent, ...] = (
         "Wait some milliseconds; for tests and benchmarks.",
         {"after": Take("Number", many=True, optional=True)},
         "Number",
-        args={"ms": "milliseconds (0)"},
+        args=args_schema(args.SleepArgs),
     ),
-    Agent("Spread", "Give n numbers; for tests and benchmarks.", {}, "Number", many=True, args={"n": "how many (1)"}),
+    Agent("Spread", "Give n numbers; for tests and benchmarks.", {}, "Number", many=True, args=args_schema(args.SpreadArgs)),
 )
-
-
-def _language_models(agent: str, entry: str, work_s: float) -> tuple[Implementation, ...]:
-    """The engines of `llm.py` behind one agent. `work_s` is that of the small offline model."""
-    return (
-        Implementation(
-            "smollm2-135m/ctranslate2/int8",
-            agent,
-            entry,
-            ("ctranslate2", "gguf", "tokenizers"),
-            "smollm2-135m",
-            options={"engine": "ctranslate2"},
-            memory_mb=300,
-            quality=0.3,
-            work_s=work_s,
-            load_s=1.0,
-        ),
-        Implementation(
-            "openai-compatible",
-            agent,
-            entry,
-            variable="MURAKKAB_LLM_URL",
-            options={"engine": "openai"},
-            slots=8,
-            quality=0.7,
-            work_s=0.1,
-            load_s=0.2,
-        ),
-        Implementation(
-            "vllm",
-            agent,
-            entry,
-            ("vllm", "gguf", "tokenizers", "safetensors"),
-            variable="MURAKKAB_VLLM_MODEL",
-            options={"engine": "vllm"},
-            slots=8,
-            memory_mb=3500,
-            threads=2,
-            quality=0.6,
-            work_s=3.4,
-            load_s=35.0,
-            timeout_s=600.0,
-            spawns=True,
-        ),
-    )
 
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
@@ -233,7 +192,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         work_s=1.0,
         load_s=3.1,
     ),
-    *_language_models("Summarizer", "murakkab.agents.summarize:Summarizer", work_s=0.7),
+    *language_models("Summarizer", "murakkab.agents.summarize:Summarizer", work_s=0.7),
     Implementation(
         "minilm-index",
         "VectorIndexer",
@@ -257,7 +216,7 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         load_s=0.3,
     ),
     Implementation("fact-list", "ObjectLister", "murakkab.agents.report:FactList", quality=1.0, work_s=0.001, load_s=0.11),
-    *_language_models("QuestionAnswerer", "murakkab.agents.answer:QuestionAnswerer", work_s=0.18),
+    *language_models("QuestionAnswerer", "murakkab.agents.answer:QuestionAnswerer", work_s=0.18),
     Implementation("sleep", "Sleep", "murakkab.agents.toys:Sleep", slots=32, memory_mb=30, quality=1.0, work_s=0.0, load_s=0.2),
     Implementation("spread", "Spread", "murakkab.agents.toys:Spread", slots=32, memory_mb=30, quality=1.0, work_s=0.0, load_s=0.2),
 )

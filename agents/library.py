@@ -10,18 +10,24 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from typing import Any
 
-from . import weights
+from . import catalog, weights
 from .catalog import AGENTS, IMPLEMENTATIONS
 from .spec import Agent, Implementation, Take
 
 __all__ = ["AGENTS", "IMPLEMENTATIONS", "Agent", "Implementation", "Take", "agents", "implementations", "missing"]
 
 
+def _parts() -> tuple[Any, ...]:
+    """The modules that hold our own rows, one a domain: each has AGENTS and IMPLEMENTATIONS."""
+    return (catalog,)
+
+
 @cache
 def agents() -> dict[str, Agent]:
     """Agent name to agent, ours and those of installed packages."""
-    rows = list(AGENTS)
+    rows = [row for module in _parts() for row in module.AGENTS]
     for point in entry_points(group="murakkab.agents"):
         rows += point.load()
     return {row.name: row for row in rows}
@@ -30,7 +36,7 @@ def agents() -> dict[str, Agent]:
 @cache
 def implementations() -> dict[tuple[str, str], Implementation]:
     """(agent, implementation name) to implementation, ours and those of installed packages."""
-    rows = list(IMPLEMENTATIONS)
+    rows = [row for module in _parts() for row in module.IMPLEMENTATIONS]
     for point in entry_points(group="murakkab.implementations"):
         rows += point.load()
     return {(row.agent, row.name): row for row in rows}

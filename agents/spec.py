@@ -9,11 +9,13 @@ from msgspec import Struct, field
 
 
 class Take(Struct, frozen=True):
-    """One input of an agent: a type name of `types.TYPES`; `many` gathers a whole collection into one task."""
+    """One input of an agent: a type name; `many` gathers a whole collection into one task."""
 
     type: str
     many: bool = False
     optional: bool = False
+    literal: bool = False
+    """May also be a value that the job's words give, as an argument; then it needs no producer."""
 
 
 class Agent(Struct, frozen=True):
@@ -24,10 +26,14 @@ class Agent(Struct, frozen=True):
     takes: Mapping[str, Take]
     gives: str
     many: bool = False
-    args: Mapping[str, str] = {}
-    """Argument name to one line about it, with its default and unit."""
+    args: Mapping[str, Any] = {}
+    """JSON Schema of its arguments, an object (`schema.py` makes it from a msgspec class); empty: it takes none."""
     words: tuple[str, ...] = ()
-    """Words of a job's text that speak of this agent."""
+    """Words of a job's text that speak of this agent, besides those of its name and descriptions."""
+    description: str = ""
+    """What it does in full, for planners and people; the summary where there is no more to say."""
+    keeps: bool = False
+    """It does something lasting (fills an index, say): a stage of it is wanted even if nobody takes its output."""
 
 
 class Implementation(Struct, frozen=True):

@@ -14,12 +14,28 @@ from msgspec import Meta, Struct
 from ..bus.messages import ArtifactRef
 
 
-class Video(Struct, frozen=True):
-    """A medium that a user gave: a video file, or a file with sound only."""
+class Media(Struct, frozen=True):
+    """A file that a user gave, of any kind. Every job input travels as this; what kind it is, its subclass says."""
 
     media: ArtifactRef
     name: str
     """What the user called it; for people, never opened."""
+
+
+class Video(Media, frozen=True):
+    """A video file, or a file with sound only."""
+
+
+class Document(Media, frozen=True):
+    """A file of text: plain, Markdown, JSON, or JSON lines."""
+
+
+class Text(Struct, frozen=True):
+    """Words, wherever they came from."""
+
+    text: str
+    name: str = ""
+    """Where it came from, for people."""
 
 
 class Scene(Struct, frozen=True):
@@ -155,7 +171,10 @@ class Number(Struct, frozen=True):
 TYPES: dict[str, type[Struct]] = {
     t.__name__: t
     for t in (
+        Media,
         Video,
+        Document,
+        Text,
         Scene,
         Frames,
         Audio,

@@ -1,0 +1,43 @@
+"""The arguments of our agents, one class each; `schema.args_schema` makes JSON Schema of them. Times are in seconds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class SceneSplitterArgs(Struct, frozen=True):
+    need_pictures: Annotated[bool, Meta(description="refuse media without pictures")] = False
+    need_sound: Annotated[bool, Meta(description="refuse media without sound")] = False
+
+
+class FrameExtractorArgs(Struct, frozen=True):
+    every_s: Annotated[float, Meta(gt=0, le=3600, description="seconds between frames")] = 1.0
+    num_frames: Annotated[int, Meta(ge=1, le=100_000, description="at most this many frames a scene")] = 60
+
+
+class SpeechToTextArgs(Struct, frozen=True):
+    language: Annotated[str, Meta(description="language that is spoken, as ISO 639-1 code; empty to detect it")] = "en"
+
+
+class ObjectDetectorArgs(Struct, frozen=True):
+    threshold: Annotated[float, Meta(ge=0, le=1, description="least score that counts")] | None = None
+    labels: Annotated[list[str], Meta(description="labels to look for; the implementation's own when empty")] = []
+
+
+class SummarizerArgs(Struct, frozen=True):
+    max_tokens: Annotated[int, Meta(ge=1, le=4096, description="greatest length of the summary in tokens")] = 64
+
+
+class VectorSearcherArgs(Struct, frozen=True):
+    question: Annotated[str, Meta(description="what is asked")]
+    k: Annotated[int, Meta(ge=1, le=1000, description="number of passages")] = 5
+
+
+class SleepArgs(Struct, frozen=True):
+    ms: Annotated[float, Meta(ge=0, le=3_600_000, description="milliseconds to wait")] = 0.0
+
+
+class SpreadArgs(Struct, frozen=True):
+    n: Annotated[int, Meta(ge=0, le=100_000, description="how many numbers")] = 1
