@@ -8,8 +8,10 @@ from msgspec import Meta, Struct
 
 
 class SceneSplitterArgs(Struct, frozen=True):
-    need_pictures: Annotated[bool, Meta(description="refuse media without pictures")] = False
-    need_sound: Annotated[bool, Meta(description="refuse media without sound")] = False
+    need_pictures: Annotated[bool, Meta(description="refuse media without pictures", extra_json_schema={"x-true-when-taken": "Frames"})] = (
+        False
+    )
+    need_sound: Annotated[bool, Meta(description="refuse media without sound", extra_json_schema={"x-true-when-taken": "Audio"})] = False
 
 
 class FrameExtractorArgs(Struct, frozen=True):

@@ -17,6 +17,7 @@ AGENTS: tuple[Agent, ...] = (
         "Scene",
         many=True,
         args=args_schema(args.SceneSplitterArgs),
+        noun="scenes",
         words=("scene", "scenes", "split", "segment", "cut", "cuts", "shots"),
     ),
     Agent(
@@ -25,6 +26,7 @@ AGENTS: tuple[Agent, ...] = (
         {"scene": SCENE},
         "Frames",
         args=args_schema(args.FrameExtractorArgs),
+        noun="frames",
         words=("extract frames", "frame", "frames", "stills", "pictures"),
     ),
     Agent(
@@ -32,6 +34,7 @@ AGENTS: tuple[Agent, ...] = (
         "Extract the sound track of each scene.",
         {"scene": SCENE},
         "Audio",
+        noun="audio",
         words=("audio", "sound track"),
     ),
     Agent(
@@ -40,6 +43,7 @@ AGENTS: tuple[Agent, ...] = (
         {"audio": AUDIO},
         "Transcript",
         args=args_schema(args.SpeechToTextArgs),
+        noun="transcripts",
         words=("speech", "speech-to-text", "transcribe", "transcript", "said", "say", "spoken", "mention", "mentioned", "speaker"),
     ),
     Agent(
@@ -48,6 +52,7 @@ AGENTS: tuple[Agent, ...] = (
         {"frames": FRAMES},
         "Detections",
         args=args_schema(args.ObjectDetectorArgs),
+        noun="detections",
         words=("detect", "detection", "object", "objects", "shown", "seen", "visible", "recognize", "things"),
     ),
     Agent(
@@ -56,6 +61,7 @@ AGENTS: tuple[Agent, ...] = (
         {"transcript": Take("Transcript", optional=True), "detections": Take("Detections", optional=True)},
         "Summary",
         args=args_schema(args.SummarizerArgs),
+        noun="summaries",
         words=("summarize", "summary", "summaries", "describe"),
     ),
     Agent(
@@ -64,10 +70,11 @@ AGENTS: tuple[Agent, ...] = (
         {
             "transcripts": Take("Transcript", many=True, optional=True),
             "detections": Take("Detections", many=True, optional=True),
-            "summaries": Take("Summary", many=True, optional=True),
+            "summaries": Take("Summary", many=True, optional=True, eager=True),
         },
         "VectorIndex",
         keeps=True,
+        noun="index",
         words=("embed", "embedding", "embeddings", "index", "vector"),
     ),
     Agent(
@@ -76,9 +83,11 @@ AGENTS: tuple[Agent, ...] = (
         {
             "transcripts": Take("Transcript", many=True, optional=True),
             "detections": Take("Detections", many=True, optional=True),
-            "summaries": Take("Summary", many=True, optional=True),
+            "summaries": Take("Summary", many=True, optional=True, eager=True),
         },
         "VideoReport",
+        presents=True,
+        noun="report",
         words=("list objects", "list"),
     ),
     Agent(
@@ -87,6 +96,7 @@ AGENTS: tuple[Agent, ...] = (
         {"indexes": Take("VectorIndex", many=True)},
         "Passages",
         args=args_schema(args.VectorSearcherArgs),
+        noun="search",
         words=("search", "retrieve", "find"),
     ),
     Agent(
@@ -94,6 +104,7 @@ AGENTS: tuple[Agent, ...] = (
         "Answer a question from retrieved passages, quoting them.",
         {"passages": Take("Passages")},
         "QuestionAnswer",
+        noun="answer",
         words=("answer", "question"),
     ),
     Agent(

@@ -14,6 +14,8 @@ class Take(Struct, frozen=True):
     type: str
     many: bool = False
     optional: bool = False
+    eager: bool = False
+    """Optional, but made whenever something is there that it can be made from."""
     literal: bool = False
     """May also be a value that the job's words give, as an argument; then it needs no producer."""
 
@@ -33,7 +35,11 @@ class Agent(Struct, frozen=True):
     description: str = ""
     """What it does in full, for planners and people; the summary where there is no more to say."""
     keeps: bool = False
-    """It does something lasting (fills an index, say): a stage of it is wanted even if nobody takes its output."""
+    """It does something lasting (fills an index, say): it joins every workflow that gives what it takes, and stays if nobody takes its output."""
+    presents: bool = False
+    """It makes one readable whole of parts: where a job asks for such parts only, it is added and gives the answer."""
+    noun: str = ""
+    """What a stage of it is called in workflows; made from its name when empty."""
 
 
 class Implementation(Struct, frozen=True):

@@ -64,6 +64,8 @@ class Stage(Struct, frozen=True):
     args: dict[str, Any] = field(default_factory=dict)
     given: dict[str, Any] = field(default_factory=dict)
     """Inputs whose values are known at plan time, besides those that come along edges."""
+    observe: bool = False
+    """The planner is to see the results of this stage, and may extend the workflow then."""
 
 
 class Workflow(Struct, frozen=True):
@@ -73,6 +75,12 @@ class Workflow(Struct, frozen=True):
     answer: tuple[str, ...]
     kind: str = ""
     """A short name of the shape, for people."""
+    rest: str = ""
+    """What the job still asks for once the observed stages are done, in words."""
+    proposer: str = ""
+    """Who proposed it: offline, llm, cache, or the user."""
+    repairs: tuple[str, ...] = ()
+    """What the planner mended in the proposal, one line each."""
 
 
 class Choice(Struct, frozen=True):

@@ -19,10 +19,13 @@ class Library:
         rows = agents.values() if isinstance(agents, Mapping) else agents
         self.agents: dict[str, Agent] = {a.name: a for a in rows}
         self.types = types
+        self._producers: dict[str, list[Agent]] = {}
 
     def producers(self, wanted: str) -> list[Agent]:
         """Agents whose output may stand where `wanted` is asked for, in the library's order."""
-        return [a for a in self.agents.values() if self.types.is_a(a.gives, wanted)]
+        if wanted not in self._producers:
+            self._producers[wanted] = [a for a in self.agents.values() if self.types.is_a(a.gives, wanted)]
+        return self._producers[wanted]
 
     @cached_property
     def fingerprint(self) -> str:

@@ -21,6 +21,8 @@ class Given(Struct, frozen=True):
 
     name: str
     type: str
+    value: Any = None
+    """The input as it travels to tasks; None where nothing will run."""
 
 
 class Request(Struct, frozen=True):
@@ -29,6 +31,8 @@ class Request(Struct, frozen=True):
     description: str
     tasks: tuple[str, ...] = ()
     inputs: tuple[Given, ...] = ()
+    known: dict[str, Any] = {}
+    """Type name to a value that is there already and need not be made again: what an earlier job has left behind for all inputs."""
 
 
 class Call(Struct, frozen=True):

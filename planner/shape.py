@@ -1,0 +1,93 @@
+"""Last pass: how deep each stage maps over collections, its name and its place in the order. The result can run (`axes.shapes`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..agents.spec import Agent
+from ..bus.messages import Edge, Stage, Workflow
+from .axes import Axes, BadWorkflow, shapes
+from .draft import CannotPlan, Draft, Node
+from .proposal import FROM_INPUTS
+
+DEPTH_MAX = 4
+"""Inputs, collections in them, collections in these, and so on: as deep as `Stage.depth` may be."""
+
+
+def shape(draft: Draft, kind: str, rest: str = "") -> Workflow:
+    """Raises CannotPlan when collections do not fit together."""
+    stages: list[Stage] = []
+    out: dict[str, Axes] = {}
+    for node in draft.in_order():
+        node = _single_inputs(node, draft)
+        stage = Stage(
+            node.id,
+            node.agent.name,
+            tuple(Edge(p, s if s != FROM_INPUTS else "") for p, s in node.sources.items()),
+            _depth(node, out),
+            node.agent.many,
+            _flags(node, draft),
+            node.given,
+            node.observe,
+        )
+        stages.append(stage)
+        try:
+            out[node.id] = shapes(Workflow(tuple(stages), (node.id,)))[node.id].out
+        except BadWorkflow as error:
+            raise CannotPlan(str(error)) from None
+    return Workflow(tuple(stages), tuple(draft.answer), kind, rest)
+
+
+def _depth(node: Node, out: dict[str, Axes]) -> int:
+    """The length of a stage's indexes: one value of each source a task, except where a parameter gathers."""
+    each: list[int] = [0]
+    gathers: list[int] = []
+    for param, source in node.sources.items():
+        axes = ("",) if source == FROM_INPUTS else out[source]
+        if node.agent.takes[param].many:
+            gathers.append(max(0, len(axes) - 1))
+        else:
+            each.append(len(axes))
+    depth = max([max(each), min(gathers)]) if gathers else max(each)
+    if depth > DEPTH_MAX:
+        raise CannotPlan(f"stage '{node.id}' would map over collections {depth} deep: at most {DEPTH_MAX} are possible")
+    return depth
+
+
+def _single_inputs(node: Node, draft: Draft) -> Node:
+    """Inputs of several kinds in one job: a call that wants one kind gets the only input of it, by value."""
+    types = draft.library.types
+    for param, source in list(node.sources.items()):
+        if source != FROM_INPUTS:
+            continue
+        take = node.agent.takes[param]
+        fitting = [g for g in draft.request.inputs if types.is_a(g.type, take.type)]
+        if len(fitting) == len(draft.request.inputs):
+            continue
+        if len(fitting) > 1 and not take.many:
+            raise CannotPlan(
+                f"{node.agent.name} takes one {take.type}, and of the {len(draft.request.inputs)} inputs {len(fitting)} are such: "
+                "give inputs of different kinds in jobs of their own, or only one of each kind"
+            )
+        del node.sources[param]
+        node.given[param] = [g.value for g in fitting] if take.many else fitting[0].value
+    return node
+
+
+def _flags(node: Node, draft: Draft) -> dict[str, Any]:
+    """Arguments, and flags that tell a stage what the rest of the workflow will want of it (`x-true-when-taken`)."""
+    args = dict(node.args)
+    for name, part in node.agent.args.get("properties", {}).items():
+        wanted = part.get("x-true-when-taken")
+        if wanted and name not in args:
+            args[name] = any(_takes_from(n, draft, node.id) and wanted in _types(n.agent) for n in draft.nodes.values())
+    return args
+
+
+def _types(agent: Agent) -> Sequence[str]:
+    return [t.type for t in agent.takes.values()]
+
+
+def _takes_from(node: Node, draft: Draft, source: str) -> bool:
+    return node.id != source and draft.reaches(node.id, source)
