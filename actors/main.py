@@ -15,22 +15,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from ..agents import library
 from ..agents.instance import die_with_parent
+from ..agents.offered import Interpreter, fitting, rows_of, this_interpreter, together
+from ..agents.types import TYPES
 from ..bus import metrics, tracing
 from ..bus.artifacts import Artifacts, make_bucket
 from ..bus.lease import Lease
 from ..bus.link import Link
-from ..bus.messages import Offer
+from ..bus.messages import LibraryOffered, Offer
 from ..bus.roles import address, inbox
 from ..bus.streams import STREAMS
 from ..bus.subjects import token
+from ..planner.lattice import of_classes
+from ..planner.library import Library
+from ..planner.proposers import proposers
 from ..planner.rates import rates
 from .clustermgr import ClusterManager
 from .conductor import Conductor
 from .core import Actor, Woke
 from .optimizer import Optimizer
 from .planner import Planner
+from .proposing import Proposers
 from .shell import LEASE_S, Errands, Fenced, Shell
 from .worker import Worker
 
@@ -139,7 +148,11 @@ def _make(
     """The actor, and what its shell can do for it."""
     match role:
         case "planner":
-            return Planner(library.agents()), {}
+            asked = Proposers(proposers(environ))
+            close.callback(asked.close)
+            planner = Planner(Library(library.agents(), of_classes(TYPES.values())), tuple(asked.proposers))
+            asked.warm(planner.library)
+            return planner, asked.errands
         case "optimizer":
             return Optimizer(library.implementations(), rates(environ)), {}
         case "conductor":
@@ -150,27 +163,42 @@ def _make(
             from ..agents.host import Instances
 
             name = token(host or socket.gethostname())
-            offers, homes = find_offers(pythons, environ)
-            instances = Instances(library.implementations(), data / "artifacts", data / "logs", Artifacts(link), homes)
+            here = look_around(name, pythons, environ)
+            instances = Instances(here.rows, data / "artifacts", data / "logs", Artifacts(link), here.homes)
             close.push_async_callback(instances.close)
-            return Worker(name, library.implementations(), offers, rates(environ), os.cpu_count() or 1), instances.errands
+            return Worker(name, here.rows, here.offers, rates(environ), os.cpu_count() or 1, here.brings), instances.errands
     raise ValueError(f"there is no actor '{role}'")
 
 
-def find_offers(pythons: tuple[str, ...], environ: Mapping[str, str]) -> tuple[tuple[Offer, ...], dict[tuple[str, str], str]]:
-    """What this host can run, and in which interpreter where it is not this one."""
+class Host(Struct, frozen=True):
+    """What this host can run, with all rows that say how."""
+
+    offers: tuple[Offer, ...]
+    rows: dict[tuple[str, str], library.Implementation]
+    homes: dict[tuple[str, str], str]
+    """In which interpreter, where it is not this one."""
+    brings: LibraryOffered
+
+
+def look_around(host: str, pythons: tuple[str, ...], environ: Mapping[str, str]) -> Host:
+    """Asks this interpreter and the others. Raises ValueError for one that has no murakkab."""
+    mine = this_interpreter(host, environ)
+    rows, homes, brings, can = dict(library.implementations()), {}, mine.brings, set(mine.can)
+    for python in pythons:
+        other = _ask(python)
+        rows = {**rows_of(other.brings), **rows}
+        homes.update({key: python for key in other.can if key not in can})
+        can |= set(other.can)
+        brings = together(brings, other.brings)
+    for problem in brings.problems:
+        log.warning("%s", problem)
+    return Host(tuple(Offer(*key, row.hardware) for key, row in rows.items() if key in can), rows, homes, fitting(brings))
+
+
+def _ask(python: str) -> Interpreter:
     import subprocess
 
-    here = {key for key, row in library.implementations().items() if not library.missing(row, environ)}
-    homes: dict[tuple[str, str], str] = {}
-    for python in pythons:
-        ask = "import os; from murakkab.agents import library as l; [print(*k, sep='\\t') for k, r in l.implementations().items() if not l.missing(r, os.environ)]"
-        answer = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False, timeout=60)
-        if answer.returncode:
-            raise ValueError(f"--python {python}: murakkab cannot be imported there: {answer.stderr.strip().splitlines()[-1:]}")
-        for line in answer.stdout.splitlines():
-            agent, _, name = line.partition("\t")
-            if (agent, name) not in here:
-                homes[(agent, name)] = python
-    rows = library.implementations()
-    return tuple(Offer(a, n, rows[(a, n)].hardware) for a, n in rows if (a, n) in here or (a, n) in homes), homes
+    answer = subprocess.run([python, "-m", "murakkab.agents.offered"], capture_output=True, check=False, timeout=60)
+    if answer.returncode:
+        raise ValueError(f"--python {python}: murakkab cannot be imported there: {answer.stderr.decode().strip().splitlines()[-1:]}")
+    return msgspec.json.decode(answer.stdout.splitlines()[-1], type=Interpreter)

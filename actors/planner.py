@@ -1,15 +1,49 @@
-"""The planner: which agents, in which DAG. Owns nothing durable; the index of processed videos comes from the bus."""
+"""The planner: which agents, in which DAG. It asks proposers (a language model, the offline one), and verifies what they say.
+
+Owns nothing durable: who asked asks again, and the index of processed videos comes from the bus.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..agents.library import Agent
+from msgspec.structs import replace
+
 from ..bus.messages import Indexed, MakeWorkflow, Message, WorkflowMade, WorkflowRefused
-from ..planner.axes import BadWorkflow, shapes
-from ..planner.lower import CannotPlan, lower
-from .core import ActorBug, Command, Event, Heard, Replayed, Send
+from ..planner import inputs
+from ..planner.cache import Key, PlanCache, key_of
+from ..planner.compile import CannotPlan, compile, verify, with_calls
+from ..planner.evidence import kinds_asked
+from ..planner.library import Library
+from ..planner.proposal import Proposal, Request
+from .core import ActorBug, Command, Do, Errand, Event, Heard, Outcome, Replayed, Send
+
+FORGET_S = 120.0
+"""A proposer that has not answered by then has died with its process or hangs; the next one that asks starts anew."""
+
+
+class Propose(Errand, frozen=True):
+    """Ask a proposer; the outcome is a Proposal. `complaint`: why its last one for this job was refused."""
+
+    job: str
+    by: str
+    request: Request
+    library: Library
+    complaint: str = ""
+
+
+@dataclass(slots=True)
+class Pending:
+    """A job that a proposer works on."""
+
+    request: Request
+    key: Key
+    since: float
+    left: list[str]
+    """Proposers that have not been asked yet, best first."""
+    refusals: list[str]
 
 
 class Planner:
@@ -18,38 +52,98 @@ class Planner:
     replays: ClassVar[tuple[type[Message], ...]] = (Indexed,)
     works: ClassVar[tuple[type[Message], ...]] = ()
 
-    def __init__(self, agents: Mapping[str, Agent]) -> None:
-        self.agents = agents
+    def __init__(self, library: Library, proposers: Sequence[str] = ("offline",)) -> None:
+        self.library, self.proposers = library, tuple(proposers)
+        self.cache = PlanCache()
+        self.pending: dict[str, Pending] = {}
         self.indexes: dict[tuple[str, str], dict[str, Any]] = {}
         """(tenant, SHA-256 of the medium) to its vector index."""
 
     def on(self, event: Event, now: float) -> Iterable[Command]:
         match event:
             case Heard(msg=MakeWorkflow() as msg):
-                return [self._plan(msg)]
+                return list(self._make(msg, now))
+            case Outcome(errand=Propose() as asked, value=value, error=error):
+                return list(self._proposed(asked, value, error, now))
             case Heard(msg=Indexed() as msg) | Replayed(msg=Indexed() as msg):
                 self.indexes[(msg.tenant, msg.media_hash)] = msg.index
         return ()
 
-    def _plan(self, msg: MakeWorkflow) -> Send:
-        """Always answers: with a workflow that can run, or with a clear refusal."""
-        try:
-            if msg.workflow is not None:
-                shapes(msg.workflow)
-                self._check_agents(msg)
-                return Send(WorkflowMade(job=msg.job, workflow=msg.workflow))
-            indexes = [self.indexes.get((msg.tenant, i.media.sha256)) for i in msg.inputs]
-            return Send(WorkflowMade(job=msg.job, workflow=lower(msg.description, msg.tasks, self.agents, indexes)))
-        except (CannotPlan, BadWorkflow) as error:
-            return Send(WorkflowRefused(job=msg.job, error=str(error)))
+    # --- a job -----------------------------------------------------------------------------------------------------------------
 
-    def _check_agents(self, msg: MakeWorkflow) -> None:
-        assert msg.workflow is not None
-        for stage in msg.workflow.stages:
-            if stage.agent not in self.agents:
-                raise CannotPlan(f"stage '{stage.name}': there is no agent '{stage.agent}'; there are {', '.join(self.agents)}")
+    def _make(self, msg: MakeWorkflow, now: float) -> Iterator[Command]:
+        """Always leads to an answer: a workflow that can run, or a clear refusal."""
+        if msg.workflow is not None:
+            try:
+                verify(msg.workflow, self.library)
+                workflow = with_calls(msg.workflow, self.library, [i.name for i in msg.inputs])
+            except CannotPlan as error:
+                yield Send(WorkflowRefused(job=msg.job, error=str(error)))
+            else:
+                yield Send(WorkflowMade(job=msg.job, workflow=workflow))
+            return
+        self.pending = {job: p for job, p in self.pending.items() if now - p.since < FORGET_S}
+        if msg.job in self.pending:  # the same question again, since the answer takes a while
+            return
+        request = self._request(msg)
+        key = key_of(request, self.library.fingerprint)
+        kept = self.cache.find(key)
+        if kept is not None:
+            try:
+                yield self._made(msg.job, request, *kept, 0.0, ())
+                return
+            except CannotPlan:  # other inputs of the same kinds may not fit after all
+                pass
+        self.pending[msg.job] = Pending(request, key, now, list(self.proposers), [])
+        yield from self._next(msg.job)
+
+    def _request(self, msg: MakeWorkflow) -> Request:
+        indexes = [self.indexes.get((msg.tenant, i.media.sha256)) for i in msg.inputs]
+        usable = [i for i in indexes if i is not None and kinds_asked(msg.description) <= set(i.get("kinds", ()))]
+        known = {"VectorIndex": [dict(i) for i in usable]} if usable and len(usable) == len(indexes) else {}
+        return Request(msg.description, msg.tasks, inputs.given(msg.inputs), known)
+
+    def _next(self, job: str, complaint: str = "", again: str = "") -> Iterator[Command]:
+        """Asks the next proposer, or the same one again with what was wrong."""
+        waits = self.pending[job]
+        by = again or (waits.left.pop(0) if waits.left else "")
+        if by:
+            yield Do(Propose(job, by, waits.request, self.library, complaint))
+        else:
+            del self.pending[job]
+            yield Send(WorkflowRefused(job=job, error=waits.refusals[-1]))
+
+    def _proposed(self, asked: Propose, proposal: object, error: str, now: float) -> Iterator[Command]:
+        waits = self.pending.get(asked.job)
+        if waits is None:
+            return
+        if error or not isinstance(proposal, Proposal):
+            waits.refusals.append(f"the {asked.by} planner failed: {error}")
+            yield from self._next(asked.job)
+            return
+        try:
+            made = self._made(asked.job, waits.request, proposal, asked.by, now - waits.since, waits.refusals)
+        except CannotPlan as refusal:
+            waits.refusals.append(str(refusal))
+            if asked.by != "offline" and not asked.complaint:
+                yield from self._next(asked.job, str(refusal), asked.by)
+            else:
+                yield from self._next(asked.job)
+            return
+        self.cache.keep(waits.key, proposal, asked.by)
+        del self.pending[asked.job]
+        yield made
+
+    def _made(self, job: str, request: Request, proposal: Proposal, by: str, took_s: float, refusals: Sequence[str]) -> Send:
+        """Raises CannotPlan."""
+        compiled = compile(proposal, request, self.library)
+        before = tuple(f"refused before: {r}" for r in dict.fromkeys(refusals))
+        workflow = replace(compiled.workflow, proposer=by, repairs=(*before, *compiled.repairs))
+        return Send(WorkflowMade(job=job, workflow=workflow, took_s=took_s))
 
     def check(self) -> None:
         for (_, media_hash), index in self.indexes.items():
             if index.get("media_hash") != media_hash:
                 raise ActorBug(f"the index of {media_hash} is of another medium")
+        if any(not set(p.left) <= set(self.proposers) for p in self.pending.values()):
+            raise ActorBug("a job waits for a proposer that is not there")

@@ -27,7 +27,7 @@ AGENTS: tuple[Agent, ...] = (
         "Frames",
         args=args_schema(args.FrameExtractorArgs),
         noun="frames",
-        words=("extract frames", "frame", "frames", "stills", "pictures"),
+        words=("extract frames", "frame", "frames", "stills"),
     ),
     Agent(
         "AudioExtractor",
@@ -44,7 +44,24 @@ AGENTS: tuple[Agent, ...] = (
         "Transcript",
         args=args_schema(args.SpeechToTextArgs),
         noun="transcripts",
-        words=("speech", "speech-to-text", "transcribe", "transcript", "said", "say", "spoken", "mention", "mentioned", "speaker"),
+        words=(
+            "speech",
+            "speech-to-text",
+            "transcribe",
+            "transcript",
+            "transcription",
+            "said",
+            "say",
+            "says",
+            "spoken",
+            "speak",
+            "speaks",
+            "speaker",
+            "mention",
+            "mentioned",
+            "mentions",
+            "talk",
+        ),
     ),
     Agent(
         "ObjectDetector",
@@ -53,7 +70,20 @@ AGENTS: tuple[Agent, ...] = (
         "Detections",
         args=args_schema(args.ObjectDetectorArgs),
         noun="detections",
-        words=("detect", "detection", "object", "objects", "shown", "seen", "visible", "recognize", "things"),
+        words=(
+            "detect",
+            "detection",
+            "shown",
+            "show",
+            "shows",
+            "seen",
+            "see",
+            "visible",
+            "appear",
+            "appears",
+            "recognize",
+            "detect objects",
+        ),
     ),
     Agent(
         "Summarizer",
@@ -97,6 +127,7 @@ AGENTS: tuple[Agent, ...] = (
         "Passages",
         args=args_schema(args.VectorSearcherArgs),
         noun="search",
+        seeks=True,
         words=("search", "retrieve", "find"),
     ),
     Agent(
@@ -105,6 +136,7 @@ AGENTS: tuple[Agent, ...] = (
         {"passages": Take("Passages")},
         "QuestionAnswer",
         noun="answer",
+        answers=True,
         words=("answer", "question"),
     ),
     Agent(
@@ -113,8 +145,11 @@ AGENTS: tuple[Agent, ...] = (
         {"after": Take("Number", many=True, optional=True)},
         "Number",
         args=args_schema(args.SleepArgs),
+        words=("sleep",),
     ),
-    Agent("Spread", "Give n numbers; for tests and benchmarks.", {}, "Number", many=True, args=args_schema(args.SpreadArgs)),
+    Agent(
+        "Spread", "Give n numbers; for tests and benchmarks.", {}, "Number", many=True, args=args_schema(args.SpreadArgs), words=("spread",)
+    ),
 )
 
 

@@ -36,6 +36,10 @@ class Agent(Struct, frozen=True):
     """What it does in full, for planners and people; the summary where there is no more to say."""
     keeps: bool = False
     """It does something lasting (fills an index, say): it joins every workflow that gives what it takes, and stays if nobody takes its output."""
+    answers: bool = False
+    """It answers a question about what is in the inputs."""
+    seeks: bool = False
+    """It finds where to look further: when a job says what to do then, the planner sees its result before it goes on."""
     presents: bool = False
     """It makes one readable whole of parts: where a job asks for such parts only, it is added and gives the answer."""
     noun: str = ""

@@ -135,13 +135,12 @@ def _print_failure(result: JobResult, as_object: bool) -> None:
 def print_plan(plan: Plan | None, out: TextIO) -> None:
     if plan is None:
         return
-    print(f"plan     {plan.workflow.kind}: {len(plan.workflow.stages)} stages", file=out)
+    flow = plan.workflow
+    print(f"plan     {flow.kind}: {len(flow.stages)} stages{f', proposed by the {flow.proposer} planner' if flow.proposer else ''}", file=out)
     chosen = {c.stage: c for c in plan.choices}
-    for stage in plan.workflow.stages:
+    for stage in flow.stages:
         choice = chosen[stage.name]
-        sources = ", ".join(e.stage or "inputs" for e in stage.edges) or "nothing"
-        mapped = ("once", "per input", "per scene")[stage.depth]
-        print(f"  {stage.name:<12} {stage.agent:<16} {mapped:<10} {choice.implementation} on {choice.hardware}  <- {sources}", file=out)
+        print(f"  {stage.name:<12} {choice.implementation + ' on ' + choice.hardware:<36} {stage.call or stage.agent}", file=out)
 
 
 def print_answer(answer: list[Any], out: TextIO) -> None:

@@ -5,14 +5,16 @@ Whatever was proposed, the result is a workflow that can run, or CannotPlan with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..bus.messages import Workflow
 from .arguments import BadArgument, fit, from_words, problem
 from .axes import BadWorkflow, shapes
+from .calls import calls, defaults
 from .draft import CannotPlan, Draft, Node, nearest
 from .house import keepers, presenter
 from .library import Library
@@ -35,7 +37,7 @@ def compile(proposal: Proposal, request: Request, library: Library) -> Compiled:
     """Raises CannotPlan."""
     if not proposal.calls:
         text = " ".join((request.description, *request.tasks))
-        raise CannotPlan(f"no agent can do '{_short(request.description)}'; {nearest(text, library)}")
+        raise CannotPlan(proposal.why or f"no agent can do '{_short(request.description)}'; {nearest(text, library)}")
     draft = resolve(proposal, request, library)
     wire(draft)
     list(draft.in_order())  # refuses cycles before anything is dropped
@@ -44,7 +46,8 @@ def compile(proposal: Proposal, request: Request, library: Library) -> Compiled:
     presenter(draft)
     keepers(draft)
     _arguments(draft)
-    return Compiled(shape(draft, _kind(draft), proposal.rest), tuple(dict.fromkeys(draft.repairs)))
+    workflow = with_calls(shape(draft, _kind(draft), proposal.rest), library, [g.name for g in request.inputs])
+    return Compiled(workflow, tuple(dict.fromkeys(draft.repairs)))
 
 
 def verify(workflow: Workflow, library: Library) -> None:
@@ -74,6 +77,12 @@ def verify(workflow: Workflow, library: Library) -> None:
             raise CannotPlan(
                 f"stage '{stage.name}': {agent.name} gives {'a list' if agent.many else 'one value'} a task; set many to {agent.many}".lower()
             )
+
+
+def with_calls(workflow: Workflow, library: Library, inputs: Sequence[str]) -> Workflow:
+    """The workflow with the text of each stage's concrete call. `inputs` are what the user called them."""
+    texts = calls(workflow, inputs, {a.name: defaults(a.args) for a in library.agents.values()})
+    return replace(workflow, stages=tuple(replace(s, call=texts[s.name]) for s in workflow.stages))
 
 
 # --- what the answer is, and what is not needed for it -----------------------------------------------------------------------

@@ -41,8 +41,6 @@ def refusal(job: SubmitJob) -> str:
     for task in job.tasks:
         if not task.strip() or len(task) > DESCRIPTION_MAX:
             return f"hint '{task[:60]}' is empty or longer than {DESCRIPTION_MAX} characters"
-    if not job.inputs:
-        return "no inputs: name at least one video or sound file"
     return ""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
+from msgspec import to_builtins
+
 from ..actors.clustermgr import ClusterManager
 from ..actors.conductor import Conductor
 from ..actors.core import Actor, Command, Event, Woke
@@ -14,8 +16,12 @@ from ..actors.planner import Planner
 from ..actors.pools import AHEAD, UNKNOWN_SLOTS
 from ..actors.worker import Worker
 from ..agents import library
-from ..bus.messages import JobResult, Offer
+from ..agents.library import Implementation
+from ..agents.types import TYPES
+from ..bus.messages import JobResult, LibraryOffered, Offer
 from ..client.session import BadRequest, Session
+from ..planner.lattice import of_classes
+from ..planner.library import Library
 from ..planner.rates import rates
 from .bus import Server
 from .clock import Clock, Loop
@@ -23,6 +29,7 @@ from .connection import Connection
 from .errands import Host
 from .faults import Faults
 from .ledger import Broken, Ledger
+from .planning import Planning
 from .process import Process
 from .scenarios import Ask
 from .story import Story
@@ -34,6 +41,8 @@ Makers = Mapping[str, Callable[..., Actor]]
 ACTORS: Makers = {"conductor": Conductor, "planner": Planner, "optimizer": Optimizer, "clustermgr": ClusterManager, "worker": Worker}
 UNAVAILABLE = frozenset({"openai-whisper/tiny.en", "clip", "openai-compatible", "vllm"})
 """Implementations that simulated hosts do not offer: one of each agent is left."""
+BROUGHT = Implementation("brought-sleep", "Sleep", "simulated:Brought", slots=8, memory_mb=30, quality=1.0, work_s=0.0, load_s=0.1)
+"""What the first host brings along: nobody else knows it but by the bus. It loads faster than ours, so it is what is chosen."""
 
 
 class World:
@@ -127,14 +136,17 @@ class World:
                 self._released = {}
                 return make(), {}
             case "planner":
-                return make(library.agents()), {}
+                return make(Library(library.agents(), of_classes(TYPES.values()))), Planning(self.dice).errands
             case "optimizer":
                 return make(self.library, rates({})), {}
             case "clustermgr":
                 return make(self.library), {}
-        host = self.hosts[name] = Host(self.clock, self.dice, self.faults, self.library, 16_000)
-        offers = tuple(Offer(a, n, row.hardware) for (a, n), row in self.library.items() if n not in UNAVAILABLE)
-        return make(name, self.library, offers, rates({}), 4), host.errands
+        more = (BROUGHT,) if name == "worker-0" else ()
+        rows = {**self.library, **{(row.agent, row.name): row for row in more}}
+        host = self.hosts[name] = Host(self.clock, self.dice, self.faults, rows, 16_000)
+        offers = tuple(Offer(a, n, row.hardware) for (a, n), row in rows.items() if n not in UNAVAILABLE)
+        brings = LibraryOffered(host=name, implementations=tuple(to_builtins(row) for row in more))
+        return make(name, rows, offers, rates({}), 4, brings), host.errands
 
     def kill(self, name: str) -> None:
         """As by kill -9; half of the time also what it had just written is lost."""

@@ -16,8 +16,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = sorted(p.parent.name for p in ROOT.glob("*/__init__.py"))
 FILES = [ROOT / "__init__.py", *(f for package in PACKAGES for f in sorted((ROOT / package).rglob("*.py")))]
 ACTORS = ("conductor", "planner", "optimizer", "clustermgr", "worker")
+PROPOSERS = ("chat", "embed", "llm", "offline", "proposers")
+"""What a planner's shell runs in threads for it: these load models and speak with servers."""
 PURE = [
-    *(ROOT / "planner").glob("*.py"),
+    *(f for f in (ROOT / "planner").glob("*.py") if f.stem not in PROPOSERS),
     *(ROOT / "clustermgr").glob("*.py"),
     *(ROOT / "actors" / f"{name}.py" for name in (*ACTORS, "core", "errands", "jobs", "pools", "run")),
     *(ROOT / "bus" / f"{name}.py" for name in ("messages", "subjects", "wire", "ids", "streams")),

@@ -220,7 +220,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tasks": ("t",) * 51}, "51 hints: at most 50 are read"),
     ({"tasks": (" ",)}, "hint ' ' is empty or longer than 8000 characters"),
     ({"tasks": ("y" * 8_001,)}, f"hint '{'y' * 60}' is empty or longer than 8000 characters"),
-    ({"inputs": ()}, "no inputs: name at least one video or sound file"),
 ]
 
 

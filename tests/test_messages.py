@@ -142,13 +142,22 @@ def test_there_is_a_golden_sample_of_every_message() -> None:
     assert {p.stem for p in GOLDEN.glob("*.json")} - {"messages.schema"} == {tag(m) for m in MESSAGES}
 
 
+def lost(before: Any, after: Any, at: str = "") -> list[str]:
+    """Where `after` says otherwise than `before`; fields that joined later are no loss."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [x for k, v in before.items() for x in ([f"{at}.{k}"] if k not in after else lost(v, after[k], f"{at}.{k}"))]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [x for i, (b, a) in enumerate(zip(before, after, strict=True)) for x in lost(b, a, f"{at}[{i}]")]
+    return [] if before == after else [at]
+
+
 @pytest.mark.parametrize("kind", MESSAGES, ids=tag)
 def test_what_was_ever_sent_can_still_be_read(kind: type[Message]) -> None:
     """Samples are written once, with every field set, and never again: a field that is lost or changed shows here."""
     sample = json.loads((GOLDEN / f"{tag(kind)}.json").read_text())
     msg = decode(json.dumps(sample).encode())
     assert type(msg) is kind
-    assert msgspec.json.decode(encode(msg)) == sample
+    assert lost(sample, msgspec.json.decode(encode(msg))) == []
 
 
 @pytest.mark.parametrize("kind", MESSAGES, ids=tag)

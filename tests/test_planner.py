@@ -5,17 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from murakkab.actors.core import ActorBug, Heard, Replayed, Send
-from murakkab.actors.planner import Planner
-from murakkab.agents import library
+from murakkab.actors.core import ActorBug, Do, Heard, Outcome, Replayed, Send
+from murakkab.actors.planner import Planner, Propose
+from murakkab.agents import library as rows
+from murakkab.agents.types import TYPES
 from murakkab.bus.messages import ArtifactRef, Edge, Indexed, Input, MakeWorkflow, Stage, Workflow, WorkflowMade, WorkflowRefused
-from murakkab.planner.axes import shapes
-from murakkab.planner.lower import CannotPlan, lower
+from murakkab.planner.compile import verify
+from murakkab.planner.embed import Hashed
+from murakkab.planner.lattice import of_classes
+from murakkab.planner.library import Library
+from murakkab.planner.proposal import Call, Proposal
+from murakkab.planner.proposers import Offline
 
-AGENTS = library.agents()
+LIBRARY = Library(rows.agents(), of_classes(TYPES.values()))
+OFFLINE = Offline(Hashed())
 PAPER = "List objects shown/mentioned in the videos"
 HINTS = ("Extract frames from each video", "Run speech-to-text on all scenes", "Detect objects in the frames")
 INDEX = {
@@ -26,8 +33,47 @@ INDEX = {
 }
 
 
+VIDEO = Input("cats.mp4", ArtifactRef("a" * 64, 5, "video/mp4"))
+
+
+def drive(planner: Planner, msg: MakeWorkflow, proposals: dict[str, list[Proposal | str]] | None = None) -> WorkflowMade | WorkflowRefused:
+    """What the planner answers; proposers say what `proposals` has for them (a text: they fail with it), else the real offline one."""
+    todo = list(planner.on(Heard(msg), 0.0))
+    while True:
+        (command,) = todo
+        planner.check()
+        if isinstance(command, Send):
+            assert isinstance(command.msg, WorkflowMade | WorkflowRefused)
+            assert command.msg.job == msg.job
+            return command.msg
+        assert isinstance(command, Do)
+        errand = command.errand
+        assert isinstance(errand, Propose)
+        said = proposals[errand.by].pop(0) if proposals and proposals.get(errand.by) else OFFLINE.propose(errand.request, errand.library)
+        outcome = Outcome(errand, error=said) if isinstance(said, str) else Outcome(errand, said)
+        todo = list(planner.on(outcome, 1.0))
+
+
+def ask(description: str, hints: tuple[str, ...] = (), inputs: tuple[Input, ...] = (VIDEO,)) -> MakeWorkflow:
+    return MakeWorkflow(tenant="t", job="j", description=description, inputs=inputs, tasks=hints)
+
+
+def refusal(description: str, hints: tuple[str, ...] = ()) -> str:
+    answer = drive(Planner(LIBRARY), ask(description, hints))
+    assert isinstance(answer, WorkflowRefused)
+    return answer.error
+
+
 def plan(description: str, hints: tuple[str, ...] = (), indexes: tuple[dict[str, Any] | None, ...] = (None,)) -> Workflow:
-    return lower(description, hints, AGENTS, indexes)
+    planner = Planner(LIBRARY)
+    inputs = tuple(Input(f"{n}.mp4", ArtifactRef(f"{n:064x}", 5, "video/mp4")) for n in range(len(indexes)))
+    for i, index in zip(inputs, indexes, strict=True):
+        if index is not None:
+            list(planner.on(Heard(Indexed(tenant="t", media_hash=i.media.sha256, index={**index, "media_hash": i.media.sha256})), 0.0))
+    answer = drive(planner, ask(description, hints, inputs))
+    assert isinstance(answer, WorkflowMade), answer
+    verify(answer.workflow, LIBRARY)
+    return answer.workflow
 
 
 def edges(workflow: Workflow) -> set[tuple[str, str]]:
@@ -106,132 +152,156 @@ def test_a_question_about_what_is_said_needs_no_pictures() -> None:
 
 def test_a_question_about_processed_videos_needs_no_processing() -> None:
     workflow = plan("What happens?", indexes=(INDEX, INDEX))
-    assert [(s.agent, s.edges) for s in workflow.stages] == [("VectorSearcher", ()), ("QuestionAnswerer", (Edge("passages", "search"),))]
-    assert workflow.stages[0].given == {"indexes": [INDEX, INDEX]}
+    assert [s.agent for s in workflow.stages] == ["VectorSearcher", "QuestionAnswerer"]
+    assert [e.stage for s in workflow.stages for e in s.edges] == [workflow.stages[0].name]
+    assert [i["kinds"] for i in workflow.stages[0].given["indexes"]] == [INDEX["kinds"]] * 2
     assert workflow.stages[0].args == {"question": "What happens?"}
 
 
 def test_one_video_that_is_new_means_the_whole_work() -> None:
     assert "SceneSplitter" in {s.agent for s in plan("What happens?", indexes=(INDEX, None)).stages}
-    assert "SceneSplitter" in {s.agent for s in plan("What happens?", indexes=()).stages}
 
 
 def test_a_report_is_made_anew_also_when_its_video_is_indexed() -> None:
     assert edges(plan(PAPER, indexes=(INDEX,))) == edges(plan(PAPER))
 
 
-@pytest.mark.parametrize("text", ["Order me a pizza", "", "   ", "!", "\x00\n", "préparer une tarte", "12345", "x" * 8_000])
+@pytest.mark.parametrize("text", ["Order me a pizza", "", "   ", "!", "\x00\n", "12345", "x" * 8_000])
 def test_what_no_agent_can_do_is_refused_with_what_is_nearest(text: str) -> None:
-    with pytest.raises(CannotPlan) as caught:
-        plan(text)
-    message = str(caught.value)
+    message = refusal(text)
     assert message.startswith("no agent can do '")
     assert "; nearest: " in message or "; the library has " in message
     assert "\n" not in message
-    assert len(message) < 600
+    assert len(message) < 900
 
 
-def test_an_unknown_hint_is_refused_by_name() -> None:
-    with pytest.raises(CannotPlan, match=r"^no agent can do the step 'Order me a pizza'; the library has SceneSplitter, "):
-        plan(PAPER, ("Order me a pizza",))
-    with pytest.raises(CannotPlan, match=r"^no agent can do the step 'Detecting smoke'; nearest: ObjectDetector \("):
-        plan(PAPER, ("Detecting smoke",))
+def test_a_job_without_inputs_is_told_so() -> None:
+    answer = drive(Planner(LIBRARY), ask(PAPER, inputs=()))
+    assert isinstance(answer, WorkflowRefused)
+    assert "the job has no inputs" in answer.error
 
 
-def test_a_library_that_lacks_an_agent_is_no_crash() -> None:
-    """Third parties may bring a library of their own; what is missing is said."""
-    few = {name: AGENTS[name] for name in ("ObjectLister", "VectorIndexer", "SceneSplitter")}
-    workflow = lower(PAPER, (), few, ())
-    assert [s.agent for s in workflow.stages if s.agent not in few] == []
-
-
-WORDS = sorted({w for a in AGENTS.values() for w in a.words} | {"list", "objects", "what", "is", "?", "the", "pizza", "video", "\n", "/"})
+WORDS = sorted(
+    {w for a in LIBRARY.agents.values() for w in a.words} | {"list", "objects", "what", "is", "?", "the", "pizza", "video", "\n", "/"}
+)
 TEXT = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join))
 
 
-@given(TEXT, st.lists(TEXT, max_size=3), st.lists(st.sampled_from([None, INDEX]), max_size=3))
-def test_any_text_is_a_workflow_that_can_run_or_a_clear_refusal(text: str, hints: list[str], indexes: list[dict[str, Any] | None]) -> None:
-    workflow, refusal = None, ""
-    try:
-        workflow = lower(text, hints, AGENTS, indexes)
-    except CannotPlan as error:
-        refusal = str(error)
-    assert "\n" not in refusal
-    if workflow is None:
-        assert refusal
+@settings(deadline=None)
+@given(TEXT, st.lists(TEXT, max_size=3), st.booleans())
+def test_any_text_is_a_workflow_that_can_run_or_a_clear_refusal(text: str, hints: list[str], with_input: bool) -> None:
+    answer = drive(Planner(LIBRARY), ask(text, tuple(hints), (VIDEO,) if with_input else ()))
+    if isinstance(answer, WorkflowRefused):
+        assert answer.error
+        assert "\n" not in answer.error
         return
-    assert workflow.answer
-    assert shapes(workflow).keys() == {s.name for s in workflow.stages}
-    for stage in workflow.stages:  # every agent gets what it takes and cannot do without
-        agent = AGENTS[stage.agent]
-        got = {e.param for e in stage.edges} | stage.given.keys()
-        assert got <= agent.takes.keys()
-        assert {p for p, t in agent.takes.items() if not t.optional} <= got
-        assert stage.many == agent.many
-        assert stage.args.keys() <= agent.args.keys()
+    verify(answer.workflow, LIBRARY)
+    assert answer.workflow.answer
+    assert all(s.call.startswith(f"{s.agent}(") for s in answer.workflow.stages)
 
 
 # --- the actor ----------------------------------------------------------------------------------------------------------------
 
-VIDEO = Input("cats.mp4", ArtifactRef("a" * 64, 5, "video/mp4"))
+
+def test_a_language_model_is_told_once_what_was_wrong() -> None:
+    planner = Planner(LIBRARY, ("llm", "offline"))
+    good = Proposal((Call("s", "SpeechToText"),))
+    answer = drive(planner, ask(PAPER), {"llm": [Proposal((Call("x", "Teleporter"),)), good]})
+    assert isinstance(answer, WorkflowMade)
+    assert answer.workflow.proposer == "llm"
+    assert any("Teleporter" in r for r in answer.workflow.repairs)
 
 
-def answer(planner: Planner, msg: MakeWorkflow) -> WorkflowMade | WorkflowRefused:
-    (send,) = planner.on(Heard(msg), 0.0)
-    assert isinstance(send, Send)
-    assert isinstance(send.msg, WorkflowMade | WorkflowRefused)
-    assert send.msg.job == msg.job
-    planner.check()
-    return send.msg
+@pytest.mark.parametrize("said", [["the server is down"], [Proposal(()), Proposal(())], [Proposal(()), "no answer"]])
+def test_without_a_usable_language_model_it_plans_all_the_same(said: list[Proposal | str]) -> None:
+    answer = drive(Planner(LIBRARY, ("llm", "offline")), ask(PAPER), {"llm": list(said)})
+    assert isinstance(answer, WorkflowMade)
+    assert answer.workflow.proposer == "offline"
+    assert answer.workflow.repairs[0].startswith("refused before: ")
 
 
-def test_the_planner_always_answers() -> None:
-    planner = Planner(AGENTS)
-    assert answer(planner, MakeWorkflow(tenant="t", job="j", description=PAPER, inputs=(VIDEO,))) == WorkflowMade(
-        job="j", workflow=plan(PAPER)
-    )
-    refused = answer(planner, MakeWorkflow(tenant="t", job="j", description="Order me a pizza", inputs=(VIDEO,)))
-    assert isinstance(refused, WorkflowRefused)
-    assert refused.error.startswith("no agent can do 'Order me a pizza'; the library has ")
+def test_the_same_job_on_new_inputs_asks_no_proposer() -> None:
+    planner = Planner(LIBRARY, ("llm",))
+    drive(planner, ask("What is in cats.mp4: list it"), {"llm": [Proposal((Call("s", "ObjectDetector"),))]})
+    other = Input("dogs.mp4", ArtifactRef("b" * 64, 5, "video/mp4"))
+    (again,) = planner.on(Heard(ask("What is in dogs.mp4: list it", inputs=(other,))), 5.0)
+    assert isinstance(again, Send)
+    assert isinstance(again.msg, WorkflowMade)
+    assert 'SceneSplitter(video="dogs.mp4"' in again.msg.workflow.stages[0].call
+    for different in (
+        ask("What else is in cats.mp4"),
+        ask("What is in cats.mp4: list it", HINTS),
+        ask("What is in cats.mp4: list it", inputs=()),
+    ):
+        (command,) = planner.on(
+            Heard(replace(different, job=f"k{len(different.tasks)}{len(different.inputs)}{different.description[5]}")), 6.0
+        )
+        assert isinstance(command, Do)
+
+
+def test_a_changed_library_is_planned_for_anew() -> None:
+    planner = Planner(LIBRARY, ("llm",))
+    drive(planner, ask(PAPER), {"llm": [Proposal((Call("s", "ObjectDetector"),))]})
+    planner.library = Library([a for a in LIBRARY.agents.values() if a.name != "Summarizer"], LIBRARY.types)
+    (command,) = planner.on(Heard(ask(PAPER)), 5.0)
+    assert isinstance(command, Do)
+
+
+def test_a_question_that_is_asked_again_while_it_is_thought_about_is_one_question() -> None:
+    planner = Planner(LIBRARY)
+    (first,) = planner.on(Heard(ask(PAPER)), 0.0)
+    assert list(planner.on(Heard(ask(PAPER)), 3.0)) == []
+    assert list(planner.on(Heard(ask(PAPER)), 500.0)) != [], "whoever worked on it has died"
+    assert isinstance(first, Do)
+    assert isinstance(first.errand, Propose)
+    assert len(list(planner.on(Outcome(first.errand, OFFLINE.propose(first.errand.request, LIBRARY)), 501.0))) == 1
+    assert list(planner.on(Outcome(first.errand, Proposal(())), 502.0)) == [], "answered already"
 
 
 def test_it_remembers_processed_videos_of_each_tenant_for_itself() -> None:
-    question = MakeWorkflow(tenant="t", job="j", description="What happens?", inputs=(VIDEO,))
+    question = ask("What happens?")
     for event in (Heard, Replayed):
-        planner = Planner(AGENTS)
+        planner = Planner(LIBRARY)
         assert list(planner.on(event(Indexed(tenant="u", media_hash="a" * 64, index=INDEX)), 0.0)) == []
-        made = answer(planner, question)
+        made = drive(planner, question)
         assert isinstance(made, WorkflowMade)
-        assert made.workflow.kind == "video question", "another tenant's index is not ours"
+        assert len(made.workflow.stages) > 2, "another tenant's index is not ours"
         list(planner.on(event(Indexed(tenant="t", media_hash="a" * 64, index=INDEX)), 0.0))
-        made = answer(planner, question)
+        made = drive(planner, question)
         assert isinstance(made, WorkflowMade)
-        assert made.workflow.kind == "question, from the index"
+        assert len(made.workflow.stages) == 2
 
 
 def test_an_index_answers_only_what_went_into_it() -> None:
-    assert plan("What does the speaker say?", indexes=(INDEX,)).kind == "question, from the index"
-    assert plan("What is shown in the video?", indexes=(INDEX,)).kind == "video question", "no detections were indexed"
-    assert plan("What does the speaker say?", indexes=({**INDEX, "kinds": ["detections"]},)).kind == "video question"
-    assert plan("What does the speaker say?", indexes=(INDEX, None)).kind == "video question", "one of two is not indexed"
+    def short(description: str, *indexes: dict[str, Any] | None) -> bool:
+        return len(plan(description, indexes=indexes).stages) == 2
+
+    assert short("What does the speaker say?", INDEX)
+    assert not short("What is shown in the video?", INDEX), "no detections were indexed"
+    assert not short("What does the speaker say?", {**INDEX, "kinds": ["detections"]})
+    assert not short("What does the speaker say?", INDEX, None), "one of two is not indexed"
 
 
 def test_a_ready_workflow_is_checked_and_passed_on() -> None:
-    planner = Planner(AGENTS)
+    def given_(workflow: Workflow) -> WorkflowMade | WorkflowRefused:
+        return drive(Planner(LIBRARY), MakeWorkflow(tenant="t", job="j", description="", workflow=workflow))
+
     ready = Workflow((Stage("s", "Sleep"),), ("s",))
-    assert answer(planner, MakeWorkflow(tenant="t", job="j", description="", workflow=ready)) == WorkflowMade(job="j", workflow=ready)
-    unknown = Workflow((Stage("s", "Dance"),), ("s",))
-    assert answer(planner, MakeWorkflow(tenant="t", job="j", description="", workflow=unknown)) == WorkflowRefused(
-        job="j", error=f"stage 's': there is no agent 'Dance'; there are {', '.join(AGENTS)}"
-    )
-    cyclic = Workflow((Stage("s", "Sleep", (Edge("after", "s"),)),), ("s",))
-    assert answer(planner, MakeWorkflow(tenant="t", job="j", description="", workflow=cyclic)) == WorkflowRefused(
-        job="j", error="stage 's' takes 'after' from 's', which comes later or waits for it (a cycle)"
-    )
+    assert given_(ready) == WorkflowMade(job="j", workflow=Workflow((Stage("s", "Sleep", call="Sleep(ms=0)"),), ("s",)))
+    for stage, error in (
+        (Stage("s", "Dance"), "stage 's': there is no agent 'Dance'; there are "),
+        (Stage("s", "Sleep", (Edge("after", "s"),)), "stage 's' takes 'after' from 's', which comes later or waits for it (a cycle)"),
+        (Stage("s", "Sleep", (Edge("before"),)), "stage 's': Sleep takes no 'before'; it takes after"),
+        (Stage("s", "SpeechToText"), "stage 's': SpeechToText needs 'audio' of type Audio"),
+        (Stage("s", "Spread"), "stage 's': spread gives a list a task; set many to true"),
+    ):
+        refused = given_(Workflow((stage,), ("s",)))
+        assert isinstance(refused, WorkflowRefused)
+        assert refused.error.startswith(error)
 
 
 def test_check_sees_an_index_of_another_medium() -> None:
-    planner = Planner(AGENTS)
+    planner = Planner(LIBRARY)
     list(planner.on(Heard(Indexed(tenant="t", media_hash="b" * 64, index=INDEX)), 0.0))
     with pytest.raises(ActorBug, match="of another medium"):
         planner.check()

@@ -51,9 +51,14 @@ import psutil
 from murakkab.actors.optimizer import Optimizer
 from murakkab.agents import library
 from murakkab.agents.interface import Call, Files
+from murakkab.agents.types import TYPES
 from murakkab.bus.messages import ArtifactRef, HostHeartbeat, MakePlan, Offer, Plan, PlanMade
 from murakkab.client.job import Job, system
-from murakkab.planner.lower import lower
+from murakkab.planner.compile import compile as compile_
+from murakkab.planner.lattice import of_classes
+from murakkab.planner.library import Library
+from murakkab.planner.proposal import Given, Request
+from murakkab.planner.proposers import Offline
 from murakkab.planner.rates import rates
 
 DESCRIPTION = "List objects shown/mentioned in the videos"
@@ -154,7 +159,9 @@ def plan_here(description: str, inputs: int) -> Plan:
     offers = tuple(Offer(r.agent, r.name, r.hardware) for r in rows.values() if not library.missing(r, os.environ))
     optimizer = Optimizer(rows, rates(os.environ))
     optimizer.hosts["here"] = (time.time(), HostHeartbeat(host="here", at=time.time(), offers=offers))
-    workflow = lower(description, (), library.agents())
+    request = Request(description, (), tuple(Given(f"video {n}", "Video") for n in range(inputs)))
+    agents = Library(library.agents(), of_classes(TYPES.values()))
+    workflow = compile_(Offline().propose(request, agents), request, agents).workflow
     said = optimizer._plan(MakePlan(job="by-hand", workflow=workflow, inputs=inputs, constraints=("MIN_COST",))).msg
     if not isinstance(said, PlanMade):
         sys.exit(f"no plan for this host: {getattr(said, 'error', said)}")

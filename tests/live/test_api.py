@@ -124,7 +124,6 @@ async def test_leaving_a_job_does_not_end_it(live: System) -> None:
     [
         (Job(LIST, ["no/such/cats.mp4"]), "no/such/cats.mp4: no such file"),
         (Job(LIST, [SAMPLES]), "samples: not a file"),
-        (Job(LIST), "no inputs"),
         (Job(" ", [READING]), "the description is empty"),
         (Job("x" * 100_000, [READING]), "100000 characters"),
         (Job("x" * 2_000_000, [READING]), "give long material as an input"),

@@ -79,7 +79,6 @@ BEFORE_ANYTHING: list[tuple[Callable[[Path], list[str]], str]] = [
     (_folder, r"cats\.mp4: not a file"),
     (_pipe, r"cats\.mp4: not a file"),
     (_unreadable_name, "name too long"),
-    (lambda _: [LIST], "no inputs: name at least one"),
     (lambda _: ["", str(READING)], "the description is empty"),
     (lambda _: [" \n\t", str(READING)], "the description is empty"),
     (lambda _: ["x" * 100_000, str(READING)], "100000 characters: at most 8000"),

@@ -83,7 +83,6 @@ async def test_one_json_message_and_the_result(plain: Any) -> None:
         (b'{"type":"submit_job","tenant":"default","description":"x","constraints":["MIN_EFFORT"]}', "MIN_EFFORT"),
         (b'{"type":"submit_job","tenant":"default","description":""}', "description is empty"),
         (b'{"type":"submit_job","tenant":"default","description":"' + b"x" * 100_000 + b'"}', "100000 characters"),
-        (b'{"type":"submit_job","tenant":"default","description":"List objects"}', "no inputs"),
         (b'{"type":"submit_job","tenant":"default","description":"x","job":"a.b"}', "job id 'a.b'"),
         (b"[" * 5_000, "message on"),
     ],
