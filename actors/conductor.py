@@ -470,7 +470,7 @@ def _indexes(job: Job) -> list[Indexed]:
         return []
     found = []
     for run in job.run.stages.values():
-        if run.stage.agent == "VectorIndexer":
+        if run.stage.agent == "VectorIndexer" and not run.stage.args.get("partial"):
             for output in run.output.values():
                 if isinstance(output, dict) and "media_hash" in output:
                     found.append(Indexed(tenant=job.tenant, media_hash=output["media_hash"], index=output))

@@ -8,6 +8,12 @@ from msgspec import Meta, Struct
 
 
 class SceneSplitterArgs(Struct, frozen=True):
+    start_s: Annotated[float, Meta(ge=0, description="where in the medium to begin, in seconds", extra_json_schema={"x-partial": True})] = (
+        0.0
+    )
+    end_s: Annotated[
+        float | None, Meta(description="where to end, in seconds; its end when not said", extra_json_schema={"x-partial": True})
+    ] = None
     need_pictures: Annotated[bool, Meta(description="refuse media without pictures", extra_json_schema={"x-true-when-taken": "Frames"})] = (
         False
     )
@@ -30,6 +36,15 @@ class ObjectDetectorArgs(Struct, frozen=True):
 
 class SummarizerArgs(Struct, frozen=True):
     max_tokens: Annotated[int, Meta(ge=1, le=4096, description="greatest length of the summary in tokens")] = 64
+
+
+class VectorIndexerArgs(Struct, frozen=True):
+    partial: Annotated[
+        bool,
+        Meta(
+            description="only a part of the medium is in it, so it serves this job alone", extra_json_schema={"x-true-when-partial": True}
+        ),
+    ] = False
 
 
 class VectorSearcherArgs(Struct, frozen=True):

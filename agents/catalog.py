@@ -103,6 +103,7 @@ AGENTS: tuple[Agent, ...] = (
             "summaries": Take("Summary", many=True, optional=True, eager=True),
         },
         "VectorIndex",
+        args=args_schema(args.VectorIndexerArgs),
         keeps=True,
         noun="index",
         words=("embed", "embedding", "embeddings", "index", "vector"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from .audio import RATE_HZ, samples
 from .interface import BadInput, Call
-from .media import Medium, Pictures, end_s, probe
+from .media import Medium, Pictures, end_s, number, probe
 from .types import Scene, Video
 
 LOOK_S = 0.2
@@ -57,10 +57,25 @@ class OpenCVScenes:
             borders.append(pictures_end_s)
         long = max((b - a for a, b in partition(medium.duration_s, borders, MIN_S, math.inf)), default=0.0) > MAX_S
         loud = loudness(path, video.name, medium.duration_s) if long and medium.has_sound else []
+        parts = within(partition(medium.duration_s, borders, MIN_S, MAX_S, loud), *window(call, video.name, medium.duration_s))
         return [
             Scene(video.media, video.name, n, start_s, stop_s, has_pictures=start_s < pictures_end_s, has_sound=medium.has_sound)
-            for n, (start_s, stop_s) in enumerate(partition(medium.duration_s, borders, MIN_S, MAX_S, loud))
+            for n, (start_s, stop_s) in enumerate(parts)
         ]
+
+
+def window(call: Call, name: str, duration_s: float) -> tuple[float, float]:
+    """The stretch of the medium that is asked for, in seconds; all of it by default. BadInput when nothing lies in it."""
+    start_s = number(call, "start_s", 0.0, 0.0, math.inf)
+    end_s = number(call, "end_s", duration_s, 0.0, math.inf) if call.args.get("end_s") is not None else duration_s
+    if start_s >= min(end_s, duration_s):
+        raise BadInput(f"{name}: nothing lies between {start_s:g} s and {end_s:g} s; it is {duration_s:.1f} s long")
+    return start_s, min(end_s, duration_s)
+
+
+def within(parts: Sequence[tuple[float, float]], start_s: float, end_s: float) -> list[tuple[float, float]]:
+    """What of the parts lies between two times."""
+    return [(max(a, start_s), min(b, end_s)) for a, b in parts if a < end_s and b > start_s]
 
 
 def look(path: Path, name: str, start_s: float) -> tuple[list[float], list[float]]:

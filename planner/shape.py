@@ -76,13 +76,22 @@ def _single_inputs(node: Node, draft: Draft) -> Node:
 
 
 def _flags(node: Node, draft: Draft) -> dict[str, Any]:
-    """Arguments, and flags that tell a stage what the rest of the workflow will want of it (`x-true-when-taken`)."""
+    """Arguments, and flags that tell a stage of the rest of the workflow: what will be wanted of it (`x-true-when-taken`), and whether
+    what it gets has been cut (`x-true-when-partial`)."""
     args = dict(node.args)
     for name, part in node.agent.args.get("properties", {}).items():
         wanted = part.get("x-true-when-taken")
         if wanted and name not in args:
             args[name] = any(_takes_from(n, draft, node.id) and wanted in _types(n.agent) for n in draft.nodes.values())
+        if part.get("x-true-when-partial") and any(_is_partial(n) and draft.reaches(node.id, n.id) for n in draft.nodes.values()):
+            args[name] = True
     return args
+
+
+def _is_partial(node: Node) -> bool:
+    """Whether its arguments cut something off what it is given (`x-partial`)."""
+    parts = node.agent.args.get("properties", {})
+    return any(parts[n].get("x-partial") and v != parts[n].get("default") for n, v in node.args.items() if n in parts)
 
 
 def _types(agent: Agent) -> Sequence[str]:

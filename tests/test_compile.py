@@ -230,3 +230,9 @@ def test_the_order_of_types_is_one(pairs: list[tuple[str, str]]) -> None:
             join = lattice.join(a, b)
             assert lattice.is_a(a, join)
             assert lattice.is_a(b, join)
+
+
+def test_what_is_cut_is_not_kept_for_later_jobs() -> None:
+    for text, partial in (("List objects in the first 10 seconds", True), ("List objects", None)):
+        workflow = made(Call("d", "ObjectLister"), request=Request(text, (), VIDEO.inputs))
+        assert next(s.args.get("partial") for s in workflow.stages if s.agent == "VectorIndexer") is partial

@@ -70,3 +70,10 @@ def test_boxes_and_runs_of_frames() -> None:
     assert steady([a, dog], 10, 0.65) == [a]
     assert steady([a, dog], 3, 0.65) == [a, dog]
     assert steady([dog, msgspec.structs.replace(dog, t_s=2.0)], 10, 0.65)[0] == dog
+
+
+def test_only_the_stretch_that_is_asked_for() -> None:
+    from murakkab.agents.scenes import within
+
+    assert within([(0, 5), (5, 12), (12, 20)], 3, 12) == [(3, 5), (5, 12)]
+    assert within([(0, 5)], 5, 6) == []
