@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
-from ..bus.messages import Indexed, MakeWorkflow, Message, WorkflowMade, WorkflowRefused
+from ..bus.messages import Indexed, LibraryOffered, MakeWorkflow, Message, WorkflowMade, WorkflowRefused
 from ..planner import inputs
 from ..planner.cache import Key, PlanCache, key_of
 from ..planner.compile import CannotPlan, compile, verify, with_calls
 from ..planner.evidence import kinds_asked
 from ..planner.library import Library
 from ..planner.proposal import Proposal, Request
+from ..planner.shelf import Shelf
 from .core import ActorBug, Command, Do, Errand, Event, Heard, Outcome, Replayed, Send
 
 FORGET_S = 120.0
@@ -48,12 +49,12 @@ class Pending:
 
 class Planner:
     role: ClassVar[str] = "planner"
-    hears: ClassVar[tuple[type[Message], ...]] = (MakeWorkflow, Indexed)
-    replays: ClassVar[tuple[type[Message], ...]] = (Indexed,)
+    hears: ClassVar[tuple[type[Message], ...]] = (MakeWorkflow, Indexed, LibraryOffered)
+    replays: ClassVar[tuple[type[Message], ...]] = (Indexed, LibraryOffered)
     works: ClassVar[tuple[type[Message], ...]] = ()
 
     def __init__(self, library: Library, proposers: Sequence[str] = ("offline",)) -> None:
-        self.library, self.proposers = library, tuple(proposers)
+        self.shelf, self.proposers = Shelf(library.agents, types=library.types), tuple(proposers)
         self.cache = PlanCache()
         self.pending: dict[str, Pending] = {}
         self.indexes: dict[tuple[str, str], dict[str, Any]] = {}
@@ -67,7 +68,13 @@ class Planner:
                 return list(self._proposed(asked, value, error, now))
             case Heard(msg=Indexed() as msg) | Replayed(msg=Indexed() as msg):
                 self.indexes[(msg.tenant, msg.media_hash)] = msg.index
+            case Heard(msg=LibraryOffered() as msg) | Replayed(msg=LibraryOffered() as msg):
+                self.shelf.offered(msg)
         return ()
+
+    @property
+    def library(self) -> Library:
+        return self.shelf.library
 
     # --- a job -----------------------------------------------------------------------------------------------------------------
 

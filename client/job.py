@@ -60,6 +60,8 @@ class Job:
     quality_floor: float | None = None
     budget_usd: float | None = None
     workflow: Workflow | None = field(default=None, repr=False)
+    explain: bool = False
+    """Only plan it: `Result.message.plan` has the plan, and nothing runs."""
 
     def execute(self, nats: str = "") -> Result:
         """Runs the job to its end. Uses `nats` or NATS_URL, else starts an embedded system and stops it after.
@@ -103,6 +105,7 @@ class Job:
             deadline_s=self.deadline_s,
             quality_floor=self.quality_floor,
             budget_usd=self.budget_usd,
+            explain=self.explain,
             traceparent=trace,
         )
 

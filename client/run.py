@@ -16,7 +16,8 @@ from .session import BadRequest
 from .trace import draw, rebuild
 
 
-async def run(args: argparse.Namespace) -> int:
+def as_job(args: argparse.Namespace, explain: bool = False) -> Job:
+    """The job that a command line speaks of. Raises BadRequest for what needs no server to be refused."""
     job = Job(
         description=args.description,
         inputs=args.inputs,
@@ -25,14 +26,20 @@ async def run(args: argparse.Namespace) -> int:
         deadline_s=args.deadline,
         quality_floor=args.quality_floor,
         budget_usd=args.budget,
+        explain=explain,
     )
-    bars = Bars(sys.stderr) if sys.stderr.isatty() else None
     _check_early(job)
+    return job
+
+
+async def run(args: argparse.Namespace) -> int:
+    job = as_job(args)
+    bars = Bars(sys.stderr) if sys.stderr.isatty() else None
     try:
         async with job.start(args.nats) as handle:
             return await _follow(handle, args, bars)
     except JobFailed as failed:
-        _print_failure(failed.result, args.json)
+        print_failure(failed.result, args.json)
         return 2 if failed.result.infeasible else 1
 
 
@@ -74,7 +81,7 @@ async def _follow(handle: JobHandle, args: argparse.Namespace, bars: Bars | None
     try:
         result = await handle.result()
     except JobFailed as failed:
-        _print_failure(failed.result, args.json)
+        print_failure(failed.result, args.json)
         return 2 if failed.result.infeasible else 1
     picture = args.trace or _default_picture(handle.job, args.data)
     past = rebuild(await handle.session.log_of(handle.job))
@@ -126,7 +133,7 @@ def as_json(result: Result, picture: str = "") -> dict[str, Any]:
     }
 
 
-def _print_failure(result: JobResult, as_object: bool) -> None:
+def print_failure(result: JobResult, as_object: bool) -> None:
     if as_object:
         print(json.dumps({"job": result.job, "status": result.status, "error": result.error, "answer": []}))
     print(f"murakkab: job {result.job} {result.status}: {result.error}", file=sys.stderr)
@@ -136,7 +143,9 @@ def print_plan(plan: Plan | None, out: TextIO) -> None:
     if plan is None:
         return
     flow = plan.workflow
-    print(f"plan     {flow.kind}: {len(flow.stages)} stages{f', proposed by the {flow.proposer} planner' if flow.proposer else ''}", file=out)
+    print(
+        f"plan     {flow.kind}: {len(flow.stages)} stages{f', proposed by the {flow.proposer} planner' if flow.proposer else ''}", file=out
+    )
     chosen = {c.stage: c for c in plan.choices}
     for stage in flow.stages:
         choice = chosen[stage.name]

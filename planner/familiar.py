@@ -6,13 +6,16 @@ between sentences. What no alias speaks of is left to the other agents, those wi
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
 from ..agents.spec import Agent
+from .draft import Draft
 from .evidence import is_question, kinds_asked
 from .library import Library
 from .proposal import Call, Proposal, Request
+from .wire import FROM_WORDS, agent_costs
 
 _WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _THEN = re.compile(r"[\s,;.]+(?:and\s+)?(?:then|after that|afterwards)\b[\s,]*", re.I)
@@ -21,17 +24,19 @@ _ABOUT = re.compile(r"\b(?:about|on|where|in which|when|that mentions?|mentionin
 
 def familiar(request: Request, library: Library) -> Proposal | None:
     """Calls of the agents whose aliases occur, in the order of the words; None when no alias does and nothing is asked."""
-    text, agents = request.description, library.agents
+    text = request.description
+    costs = agent_costs(Draft(request, library), math.inf if request.inputs else FROM_WORDS)
+    agents = library.agents
     first, later = _parts(text)
     seeker = _seeker(first, agents) if later else None
     if seeker is not None and not is_question(text):
         return Proposal((_ask(seeker, _topic(first), observe=True),), rest=later.strip())
-    answerer = next((a for a in agents.values() if a.answers), None)
+    answerer = next((a for a in agents.values() if a.answers and costs[a.name] < math.inf), None)
     if is_question(text) and answerer is not None and not _beyond(text, answerer, agents):
         return _question(text, answerer, agents)
-    names = list(_named(text, agents))
+    names = _named(text, agents, costs)
     for hint in request.tasks:
-        names += [n for n in _best(hint, agents) if n not in names]
+        names += [n for n in _cheapest_of(_best(hint, agents), costs) if n not in names]
     return Proposal(tuple(Call(agents[n].noun or n, n) for n in names)) if names else None
 
 
@@ -82,16 +87,25 @@ def _topic(text: str) -> str:
 # --- aliases ----------------------------------------------------------------------------------------------------------------------
 
 
-def _named(text: str, agents: Mapping[str, Agent]) -> Iterator[str]:
-    """Agents whose aliases occur, by where the first one does."""
+def _named(text: str, agents: Mapping[str, Agent], costs: Mapping[str, float]) -> list[str]:
+    """Agents whose aliases occur, by where the first one does; of several that share an alias, the one that is nearest to the inputs."""
     low = text.lower()
-    found = {a.name: at for a in agents.values() if (at := _place(low, a)) >= 0}
-    yield from sorted(found, key=lambda name: (found[name], list(agents).index(name)))
+    owners: dict[str, list[str]] = {}
+    for agent in agents.values():
+        for word in agent.words:
+            owners.setdefault(word, []).append(agent.name)
+    place: dict[str, int] = {}
+    for word, names in owners.items():
+        found = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", low)
+        if found:
+            for name in _cheapest_of(names, costs):
+                place[name] = min(place.get(name, found.start()), found.start())
+    return sorted(place, key=lambda name: (place[name], list(agents).index(name)))
 
 
-def _place(low: str, agent: Agent) -> int:
-    places = [m.start() for word in agent.words for m in [re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", low)] if m]
-    return min(places, default=-1)
+def _cheapest_of(names: Sequence[str], costs: Mapping[str, float]) -> list[str]:
+    least = min((costs[n] for n in names), default=0.0)
+    return [n for n in names if costs[n] == least]
 
 
 def _best(hint: str, agents: Mapping[str, Agent]) -> list[str]:
@@ -105,4 +119,4 @@ def _score(text: str, agent: Agent) -> float:
     """Aliases that occur; a phrase of several words counts double."""
     low = text.lower()
     words = set(_WORD.findall(low))
-    return sum(2.0 if " " in w and w in low else 1.0 if w in words else 0.0 for w in agent.words)
+    return sum(2.0 if (" " in w or "-" in w) and w in low else 1.0 if w in words else 0.0 for w in agent.words)

@@ -52,6 +52,12 @@ class Offline:
         self.similar.propose(Request("List what is there"), library)
 
 
+def _own_args(call: Call, request: Request, library: Library) -> dict[str, Any]:
+    """Where a job has inputs, a parameter that words could give is rather fed from these."""
+    takes = library.agents[call.agent].takes
+    return {n: v for n, v in call.args.items() if not (request.inputs and n in takes)}
+
+
 def _unknown(hint: str, library: Library) -> str:
     line = " ".join(hint.split())
     return f"no agent can do the step '{line if len(line) <= 80 else line[:77] + '...'}'; {nearest(hint, library)}"

@@ -111,7 +111,7 @@ def _merge_twins(draft: Draft) -> None:
 
 def source_for(node: Node, take: Take, draft: Draft) -> str:
     """A call of the draft that can feed a parameter: those that the words put before it first, the most recent first."""
-    if take.literal:  # the words may give it: only what they put right before counts
+    if take.literal and not draft.request.inputs:  # the words may give it: only what they put right before counts
         order: Iterable[str] = reversed(node.after)
     else:
         names = list(draft.nodes)
@@ -185,8 +185,10 @@ def _cheapest(wanted: str, draft: Draft, path: tuple[str, ...]) -> Agent | None:
     return min(options, key=lambda a: costs[a.name] + (0.0 if a.gives == wanted else INEXACT), default=None)
 
 
-def agent_costs(draft: Draft) -> dict[str, float]:
+def agent_costs(draft: Draft, from_words: float = FROM_WORDS) -> dict[str, float]:
     """Agent name to the number of calls that it takes to have its output, itself counted; infinite when it cannot be fed.
+
+    `from_words` is what a value from the job's words counts for.
 
     The least fixed point of cost(agent) = 1 + sum over its parameters of the least cost of what gives them: a shortest
     derivation in an and/or graph (Knuth 1977, "A generalization of Dijkstra's algorithm"), here by relaxation.
@@ -202,20 +204,20 @@ def agent_costs(draft: Draft) -> dict[str, float]:
         }
         changed = False
         for agent in agents:
-            cost = _cost(agent, there, least)
+            cost = _cost(agent, there, least, from_words)
             if cost < costs[agent.name]:
                 costs[agent.name], changed = cost, True
         if not changed:
             return costs
 
 
-def _cost(agent: Agent, there: set[str], least: Mapping[str, float]) -> float:
+def _cost(agent: Agent, there: set[str], least: Mapping[str, float], from_words: float) -> float:
     total, fed = 1.0, not agent.takes
     for take in agent.takes.values():
         if take.type in there:
             fed = True
         elif not take.optional:
-            total += min(least[take.type], FROM_WORDS if take.literal else math.inf)
+            total += min(least[take.type], from_words if take.literal else math.inf)
             fed = True
     return total if fed else total + min(least[t.type] for t in agent.takes.values())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,13 +13,25 @@ from msgspec.structs import replace
 from murakkab.actors.core import ActorBug, Do, Heard, Outcome, Replayed, Send
 from murakkab.actors.planner import Planner, Propose
 from murakkab.agents import library as rows
+from murakkab.agents.spec import Agent, Take
 from murakkab.agents.types import TYPES
-from murakkab.bus.messages import ArtifactRef, Edge, Indexed, Input, MakeWorkflow, Stage, Workflow, WorkflowMade, WorkflowRefused
+from murakkab.bus.messages import (
+    ArtifactRef,
+    Edge,
+    Indexed,
+    Input,
+    LibraryOffered,
+    MakeWorkflow,
+    Stage,
+    Workflow,
+    WorkflowMade,
+    WorkflowRefused,
+)
 from murakkab.planner.compile import verify
 from murakkab.planner.embed import Hashed
 from murakkab.planner.lattice import of_classes
 from murakkab.planner.library import Library
-from murakkab.planner.proposal import Call, Proposal
+from murakkab.planner.proposal import Call, Proposal, Request
 from murakkab.planner.proposers import Offline
 
 LIBRARY = Library(rows.agents(), of_classes(TYPES.values()))
@@ -242,9 +255,15 @@ def test_the_same_job_on_new_inputs_asks_no_proposer() -> None:
 def test_a_changed_library_is_planned_for_anew() -> None:
     planner = Planner(LIBRARY, ("llm",))
     drive(planner, ask(PAPER), {"llm": [Proposal((Call("s", "ObjectDetector"),))]})
-    planner.library = Library([a for a in LIBRARY.agents.values() if a.name != "Summarizer"], LIBRARY.types)
+    mine = Agent("Poet", "Make a poem of a summary.", {"summary": Take("Summary")}, "Text", words=("poem",))
+    list(planner.on(Heard(LibraryOffered(host="h", agents=(msgspec.to_builtins(mine),))), 4.0))
     (command,) = planner.on(Heard(ask(PAPER)), 5.0)
     assert isinstance(command, Do)
+    answer = drive(
+        planner, replace(ask("Make a poem of what is said"), job="k"), {"llm": [OFFLINE.propose(Request("poem"), planner.library)]}
+    )
+    assert isinstance(answer, WorkflowMade)
+    assert "Poet" in {s.agent for s in answer.workflow.stages}, "what only a host has is planned with"
 
 
 def test_a_question_that_is_asked_again_while_it_is_thought_about_is_one_question() -> None:
