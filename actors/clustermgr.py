@@ -10,8 +10,9 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from ..agents.library import Implementation
-from ..bus.messages import Desired, DesiredInstances, HostHeartbeat, JobProgress, JobResult, Message, PlanMade
+from ..bus.messages import Desired, DesiredInstances, HostHeartbeat, JobProgress, JobResult, LibraryOffered, Message, PlanMade
 from ..clustermgr.desired import Demand, Key, desired
+from ..planner.shelf import Shelf
 from .core import ActorBug, Command, Event, Heard, Replayed, Resumed, Send, Wake, Woke
 
 HOST_SILENT_S = 10.0
@@ -32,12 +33,12 @@ class JobNeeds:
 
 class ClusterManager:
     role: ClassVar[str] = "clustermgr"
-    hears: ClassVar[tuple[type[Message], ...]] = (PlanMade, JobProgress, JobResult, HostHeartbeat)
-    replays: ClassVar[tuple[type[Message], ...]] = (DesiredInstances,)
+    hears: ClassVar[tuple[type[Message], ...]] = (PlanMade, JobProgress, JobResult, HostHeartbeat, LibraryOffered)
+    replays: ClassVar[tuple[type[Message], ...]] = (DesiredInstances, LibraryOffered)
     works: ClassVar[tuple[type[Message], ...]] = ()
 
     def __init__(self, library: Mapping[tuple[str, str], Implementation]) -> None:
-        self.library = library
+        self.shelf = Shelf(implementations=library)
         self.hosts: dict[str, tuple[float, HostHeartbeat]] = {}
         self.wanted: dict[str, DesiredInstances] = {}
         self.jobs: dict[str, JobNeeds] = {}
@@ -54,8 +55,8 @@ class ClusterManager:
                     return self._leave(beat.host, now)
                 self.hosts[beat.host] = (now, beat)
                 return [*self._catch_up(beat, now), *self._decide(now, say_again=beat.host if fresh else "")]
-            case Heard(msg=PlanMade(job=job, plan=plan)):
-                if job in self.ended:
+            case Heard(msg=PlanMade(job=job, plan=plan, explain=explain)):
+                if job in self.ended or explain:
                     return ()
                 needs = self.jobs[job] = JobNeeds(now)
                 chosen = {c.stage: c for c in plan.choices}
@@ -72,6 +73,10 @@ class ClusterManager:
             case Woke(key="decide"):
                 self.due = False
                 return self._decide(now)
+            case Heard(msg=LibraryOffered() as msg):
+                return self._decide_soon(now) if self.shelf.offered(msg) else ()
+            case Replayed(msg=LibraryOffered() as msg):
+                self.shelf.offered(msg)
             case Replayed(msg=DesiredInstances() as msg):
                 self.wanted[msg.host] = msg
                 for d in msg.instances:  # a restart is no reason to unload anything
@@ -138,7 +143,9 @@ class ClusterManager:
             self.needed_at[key] = now
         for host, (_, beat) in self.hosts.items():
             now_wants = self.wanted.get(host) or DesiredInstances(host=host, version=0)
-            instances, reasons = desired(beat, now_wants.instances, demand, self.needed_at, self.library, now)
+            instances, reasons = desired(
+                self.shelf.usable(beat), now_wants.instances, demand, self.needed_at, self.shelf.implementations, now
+            )
             if _ids(instances) != _ids(now_wants.instances):
                 now_wants = DesiredInstances(
                     host=host, version=_version(now_wants.version, now), instances=instances, reasons=tuple(reasons)

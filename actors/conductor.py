@@ -18,6 +18,7 @@ from ..bus.messages import (
     CancelJob,
     Counted,
     Ended,
+    Extended,
     HostHeartbeat,
     Indexed,
     JobAccepted,
@@ -27,9 +28,8 @@ from ..bus.messages import (
     JobResult,
     ListJobs,
     Lowered,
-    MakePlan,
-    MakeWorkflow,
     Message,
+    Plan,
     PlanMade,
     Planned,
     PlanRefused,
@@ -41,12 +41,15 @@ from ..bus.messages import (
     TaskFailed,
     TaskReady,
     TaskResults,
+    WorkflowExtended,
     WorkflowMade,
     WorkflowRefused,
 )
+from ..planner.axes import BadWorkflow
 from ..planner.request import refusal
 from .core import ActorBug, Command, Event, Heard, Outcome, Replayed, Reply, Resumed, Send, Settle, Wake, Woke, Write
 from .jobs import Job, replay
+from .planning import extended, question
 from .pools import Pools
 from .run import Task
 
@@ -95,6 +98,7 @@ class Conductor:
         ListJobs,
         WorkflowMade,
         WorkflowRefused,
+        WorkflowExtended,
         PlanMade,
         PlanRefused,
         HostHeartbeat,
@@ -119,7 +123,7 @@ class Conductor:
             case Heard(msg=ListJobs(tenant=tenant), key=key):
                 mine = tuple(j.progress() for j in self.state.jobs.values() if j.tenant == tenant)
                 return [Reply(key, JobList(jobs=mine))]
-            case Heard(msg=(WorkflowMade() | WorkflowRefused() | PlanMade() | PlanRefused()) as msg):
+            case Heard(msg=(WorkflowMade() | WorkflowRefused() | WorkflowExtended() | PlanMade() | PlanRefused()) as msg):
                 return self._planned(msg, now)
             case Woke(key=key):
                 return self._woke(key, now)
@@ -185,35 +189,10 @@ class Conductor:
 
     def _ask(self, job: Job, now: float) -> Iterator[Command]:
         """Asks the planner or the optimizer, and again later; an answer that comes twice is ignored."""
-        submit = job.submit
         job.asks += 1
-        if job.workflow is None:
-            yield Send(
-                MakeWorkflow(
-                    tenant=submit.tenant,
-                    job=job.name,
-                    description=submit.description,
-                    inputs=submit.inputs,
-                    tasks=submit.tasks,
-                    workflow=submit.workflow,
-                ),
-                trace=submit.traceparent,
-            )
-        else:
-            yield Send(
-                MakePlan(
-                    job=job.name,
-                    workflow=job.workflow,
-                    inputs=len(submit.inputs),
-                    constraints=submit.constraints,
-                    deadline_s=submit.deadline_s,
-                    quality_floor=submit.quality_floor,
-                    budget_usd=submit.budget_usd,
-                ),
-                trace=submit.traceparent,
-            )
+        yield Send(question(job), trace=job.submit.traceparent)
         # whoever has just been started may not listen yet: soon again at first, then seldom
-        yield Wake(ASK_FIRST_S if job.asks <= ASKS_SOON else ASK_AGAIN_S, f"ask-{job.phase}:{job.name}")
+        yield Wake(ASK_FIRST_S if job.asks <= ASKS_SOON else ASK_AGAIN_S, f"ask-{job.asking}:{job.name}")
 
     def _planned(self, msg: Message, now: float) -> Iterator[Command]:
         job = self.state.jobs.get(getattr(msg, "job", ""))
@@ -232,15 +211,54 @@ class Conductor:
                 for task in job.begin(plan, now):
                     self._enqueue(job, task)
                 yield from self._progress(job)
-                yield from self._release(now)
-                if job.run is not None and job.run.finished:
+                if job.submit.explain:
                     yield from self._end(job, "done", "", now)
-            case PlanRefused(error=error, wait=wait) if job.phase == "optimizing":
+                    return
+                yield from self._release(now)
+                yield from self._go_on(job, now)
+            case WorkflowRefused(error=error) if job.asking == "observing":
+                yield from self._end(job, "failed", error, now)
+            case WorkflowExtended(stage=stage) if job.asking == "observing" and stage == job.observing:
+                yield from self._extend(job, msg, now)
+            case PlanMade(plan=plan) if job.asking == "extending" and plan.workflow == job.extension:
+                yield from self._grow(job, plan, now)
+            case PlanRefused(error=error, wait=wait) if job.asking in ("optimizing", "extending"):
                 job.note = error
                 if not wait or job.asks > ASKS_MAX:
-                    yield from self._end(job, "failed", error, now, infeasible=not wait)
+                    yield from self._end(job, "failed", error, now, infeasible=not wait and job.run is None)
                 else:
                     yield from self._progress(job)
+
+    # --- observation ----------------------------------------------------------------------------------------------------------
+
+    def _go_on(self, job: Job, now: float) -> Iterator[Command]:
+        """Shows the planner what it wanted to see, and ends the job when nothing is left."""
+        if job.over:
+            yield from self._end(job, "done", "", now)
+        elif not job.asking and (stage := job.to_observe()):
+            job.observing, job.asks = stage, 0
+            yield from self._ask(job, now)
+
+    def _extend(self, job: Job, msg: WorkflowExtended, now: float) -> Iterator[Command]:
+        if not msg.stages:
+            yield from self._grow(job, None, now, msg.note)
+            return
+        try:
+            job.extension = extended(job, msg)
+        except BadWorkflow as error:
+            yield from self._end(job, "failed", f"after stage {msg.stage}, the planner's next step cannot run: {error}", now)
+            return
+        job.extension_note, job.asks = msg.note, 0
+        yield from self._ask(job, now)
+
+    def _grow(self, job: Job, plan: Plan | None, now: float, note: str = "") -> Iterator[Command]:
+        stage, note = job.observing, note or job.extension_note
+        yield Write(job.tenant, job.name, Extended(stage, plan, now, note))
+        for task in job.extend(stage, plan, note):
+            self._enqueue(job, task)
+        yield from self._progress(job)
+        yield from self._release(now)
+        yield from self._go_on(job, now)
 
     # --- tasks ----------------------------------------------------------------------------------------------------------------
 
@@ -266,7 +284,7 @@ class Conductor:
                     inputs=job.run.inputs_of(stage, index),
                     args=run.stage.args,
                     timeout_s=run.choice.timeout_s,
-                    inline_max=ANSWER_INLINE_MAX if stage in job.run.plan.workflow.answer else INLINE_MAX,
+                    inline_max=ANSWER_INLINE_MAX if run.stage.observe or stage in job.run.plan.workflow.answer else INLINE_MAX,
                 ),
                 after_records=name,
                 trace=job.submit.traceparent,
@@ -305,8 +323,7 @@ class Conductor:
         for job in touched.values():
             if job.ended is None:
                 yield from self._progress(job)
-                if job.run is not None and job.run.finished:
-                    yield from self._end(job, "done", "", now)
+                yield from self._go_on(job, now)
 
     def _count(self, job: Job, host: str, result: TaskDone) -> str:
         """Returns what is wrong with the output, if anything is."""
@@ -374,7 +391,7 @@ class Conductor:
         what, _, name = key.partition(":")
         job = self.state.jobs.get(name)
         match what:
-            case "ask-planning" | "ask-optimizing" if job is not None and what == f"ask-{job.phase}":
+            case "ask-planning" | "ask-optimizing" | "ask-observing" | "ask-extending" if job is not None and what == f"ask-{job.asking}":
                 yield from self._ask(job, now)
             case "progress" if job is not None:
                 job.progress_due = False
@@ -449,8 +466,10 @@ class Conductor:
                 if not waits and not job.is_done(task):
                     self._enqueue(job, task)
         for job in list(self.state.jobs.values()):
-            if job.run is not None and job.run.finished:
+            if job.run is not None and job.submit.explain:
                 yield from self._end(job, "done", "", now)
+            elif job.run is not None:
+                yield from self._go_on(job, now)
         yield from self._release(now)
         yield Wake(SWEEP_EVERY_S, "sweep")
 

@@ -10,6 +10,7 @@ import msgspec
 from ..bus.messages import (
     Counted,
     Ended,
+    Extended,
     Figure,
     Index,
     JobProgress,
@@ -29,6 +30,9 @@ from ..bus.messages import (
 )
 from ..bus.subjects import pool
 from .run import DagRun, Task
+
+OBSERVE_MAX = 8
+"""How often a job's workflow may grow by what was observed; then it ends as it is."""
 
 Phase = Literal["planning", "optimizing", "running", "done", "failed", "cancelled"]
 
@@ -53,6 +57,33 @@ class Job:
     asks: int = 0
     ended: Ended | None = None
     progress_due: bool = False
+    observing: str = ""
+    """The stage whose observation the planner has been asked about."""
+    extension: Workflow | None = None
+    """The longer workflow that the planner answered with, while the optimizer works on it."""
+    extension_note: str = ""
+    observed: list[str] = field(default_factory=list)
+    """Stages whose observation is answered."""
+    found: list[str] = field(default_factory=list)
+    """What the planner said of each."""
+
+    @property
+    def asking(self) -> str:
+        """What the planner or the optimizer is being asked; empty when nothing is."""
+        if self.phase in ("planning", "optimizing"):
+            return self.phase
+        return "extending" if self.extension is not None else "observing" if self.observing else ""
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to run, and nothing to look at."""
+        return self.run is not None and self.run.finished and not self.observing and not self.to_observe()
+
+    def to_observe(self) -> str:
+        """A stage that the planner is to look at next; empty when there is none, or it has gone on often enough."""
+        if self.run is None or len(self.observed) >= OBSERVE_MAX:
+            return ""
+        return next((n for n in self.run.observes if self.run.stages[n].complete and n not in self.observed), "")
 
     @property
     def name(self) -> str:
@@ -72,6 +103,17 @@ class Job:
         self.phase, self.planned_at, self.workflow = "running", at, plan.workflow
         self.run = DagRun(plan, inputs_of(self.submit))
         return self.run.start()
+
+    def extend(self, stage: str, plan: Plan | None, note: str) -> list[Task]:
+        """An observation is answered; the tasks that became ready by it."""
+        assert self.run is not None
+        self.observed.append(stage)
+        self.observing, self.extension, self.extension_note = "", None, ""
+        self.found += [note] if note else []
+        if plan is None:
+            return []
+        self.workflow = plan.workflow
+        return self.run.extend(plan)
 
     def count(self, host: str, stage: str, index: Index, attempt: int, instance: str, output: Any, use: Use) -> list[Task]:
         """A task's effect, for the first time; the tasks that became ready."""
@@ -128,6 +170,7 @@ class Job:
             answer=tuple(self.run.answer()) if self.run is not None and self.ended.status == "done" else (),
             error=self.ended.error,
             infeasible=self.ended.infeasible,
+            note="; ".join(self.found),
             plan=self.run.plan if self.run is not None else None,
             stages=tuple(stage_reports(self)),
             time_s=round(self.ended.at - self.at, 6),
@@ -148,6 +191,8 @@ def replay(job: Job | None, record: Record) -> Job | None:
             job.phase, job.workflow = "optimizing", workflow
         case Planned(plan=plan, at=at):
             job.begin(plan, at)
+        case Extended(stage=stage, plan=longer, note=note):
+            job.extend(stage, longer, note)
         case Counted(host=host, done=done):
             job.count(host, done.stage, done.index, done.attempt, done.instance, done.output, done.use)
         case Retried(stage=stage, index=index, attempt=attempt, error=error):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from ..agents.library import Implementation
-from ..bus.messages import HostHeartbeat, JobResult, MakePlan, Message, Offer, PlanMade, PlanRefused, StageReport
-from ..planner.choose import Candidate, Infeasible, NoOffer, Profile, Rates, choose
-from .core import ActorBug, Command, Event, Heard, Resumed, Send, Wake, Woke
+from ..bus.messages import HostHeartbeat, JobResult, LibraryOffered, MakePlan, Message, Offer, PlanMade, PlanRefused, StageReport
+from ..planner.choose import Candidate, Infeasible, NoOffer, Profile, Rates, choose, joined
+from ..planner.shelf import Shelf
+from .core import ActorBug, Command, Event, Heard, Replayed, Resumed, Send, Wake, Woke
 
 HOST_SILENT_S = 10.0
 SWEEP_EVERY_S = 5.0
@@ -19,12 +22,12 @@ Key = tuple[str, str, str]
 
 class Optimizer:
     role: ClassVar[str] = "optimizer"
-    hears: ClassVar[tuple[type[Message], ...]] = (MakePlan, HostHeartbeat, JobResult)
-    replays: ClassVar[tuple[type[Message], ...]] = ()
+    hears: ClassVar[tuple[type[Message], ...]] = (MakePlan, HostHeartbeat, JobResult, LibraryOffered)
+    replays: ClassVar[tuple[type[Message], ...]] = (LibraryOffered,)
     works: ClassVar[tuple[type[Message], ...]] = ()
 
     def __init__(self, library: Mapping[tuple[str, str], Implementation], rates: Mapping[str, Rates]) -> None:
-        self.library, self.rates = library, rates
+        self.shelf, self.rates = Shelf(implementations=library), rates
         self.hosts: dict[str, tuple[float, HostHeartbeat]] = {}
         self.profiles: dict[Key, Profile] = {}
 
@@ -40,6 +43,8 @@ class Optimizer:
             case Heard(msg=JobResult(stages=stages)):
                 for report in stages:
                     self._learn(report)
+            case Heard(msg=LibraryOffered() as msg) | Replayed(msg=LibraryOffered() as msg):
+                self.shelf.offered(msg)
             case Resumed() | Woke():
                 self.hosts = {h: (at, b) for h, (at, b) in self.hosts.items() if now - at < HOST_SILENT_S}
                 return [Wake(SWEEP_EVERY_S, "sweep")] if not isinstance(event, Resumed) or not self.hosts else ()
@@ -52,8 +57,8 @@ class Optimizer:
         ill: dict[str, list[Offer]] = {}
         for _, beat in self.hosts.values():
             fails = {(i.agent, i.implementation, i.hardware) for i in beat.instances if i.state == "failed"}
-            for offer in beat.offers:
-                if (offer.agent, offer.implementation) in self.library:
+            for offer in self.shelf.usable(beat).offers:
+                if (offer.agent, offer.implementation) in self.shelf.implementations:
                     known = ill if (offer.agent, offer.implementation, offer.hardware) in fails else offers
                     if offer not in known.setdefault(offer.agent, []):
                         known[offer.agent].append(offer)
@@ -65,7 +70,10 @@ class Optimizer:
         candidates = {(o.agent, o.implementation, o.hardware): self._candidate(o, warm) for o in seen}
         bounds = (msg.quality_floor, msg.budget_usd)
         try:
-            return Send(PlanMade(job=msg.job, plan=choose(msg.workflow, msg.constraints, offers, candidates, *bounds)))
+            kept = {c.stage for c in msg.chosen}
+            open_ = replace(msg.workflow, stages=tuple(s for s in msg.workflow.stages if s.name not in kept))
+            plan = choose(open_, msg.constraints, offers, candidates, *bounds)
+            return Send(PlanMade(job=msg.job, plan=joined(msg.workflow, (*msg.chosen, *plan.choices)), explain=msg.explain))
         except NoOffer as error:
             return Send(PlanRefused(job=msg.job, error=str(error), wait=True))
         except Infeasible as error:
@@ -73,13 +81,13 @@ class Optimizer:
 
     def _candidate(self, offer: Offer, warm: set[Key]) -> Candidate:
         key = (offer.agent, offer.implementation, offer.hardware)
-        row = self.library[key[:2]]
+        row = self.shelf.implementations[key[:2]]
         profile = self.profiles.get(key) or Profile(row.work_s, row.work_s, row.load_s)
         return Candidate(row, offer.hardware, profile, self.rates.get(offer.hardware) or self.rates["cpu"], key in warm)
 
     def _learn(self, report: StageReport) -> None:
         key = (report.agent, report.implementation, report.hardware)
-        row = self.library.get(key[:2])
+        row = self.shelf.implementations.get(key[:2])
         if row is None or not report.tasks:
             return
         before = self.profiles.get(key) or Profile(row.work_s, row.work_s, row.load_s)

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
-from ..bus.messages import Indexed, LibraryOffered, MakeWorkflow, Message, WorkflowMade, WorkflowRefused
+from ..bus.messages import Indexed, LibraryOffered, MakeWorkflow, Message, Observed, WorkflowExtended, WorkflowMade, WorkflowRefused
 from ..planner import inputs
 from ..planner.cache import Key, PlanCache, key_of
 from ..planner.compile import CannotPlan, compile, verify, with_calls
-from ..planner.evidence import kinds_asked
+from ..planner.evidence import EVERYTHING, is_question, kinds_asked
 from ..planner.library import Library
+from ..planner.observe import Focus, extension, places, request_for
 from ..planner.proposal import Proposal, Request
 from ..planner.shelf import Shelf
 from .core import ActorBug, Command, Do, Errand, Event, Heard, Outcome, Replayed, Send
@@ -45,11 +46,15 @@ class Pending:
     left: list[str]
     """Proposers that have not been asked yet, best first."""
     refusals: list[str]
+    observed: Observed | None = None
+    """Set when the job runs already and is to go on from what was found at `places`."""
+    places: tuple[Focus, ...] = ()
+    note: str = ""
 
 
 class Planner:
     role: ClassVar[str] = "planner"
-    hears: ClassVar[tuple[type[Message], ...]] = (MakeWorkflow, Indexed, LibraryOffered)
+    hears: ClassVar[tuple[type[Message], ...]] = (MakeWorkflow, Observed, Indexed, LibraryOffered)
     replays: ClassVar[tuple[type[Message], ...]] = (Indexed, LibraryOffered)
     works: ClassVar[tuple[type[Message], ...]] = ()
 
@@ -64,6 +69,8 @@ class Planner:
         match event:
             case Heard(msg=MakeWorkflow() as msg):
                 return list(self._make(msg, now))
+            case Heard(msg=Observed() as msg):
+                return list(self._observed(msg, now))
             case Outcome(errand=Propose() as asked, value=value, error=error):
                 return list(self._proposed(asked, value, error, now))
             case Heard(msg=Indexed() as msg) | Replayed(msg=Indexed() as msg):
@@ -104,11 +111,26 @@ class Planner:
         self.pending[msg.job] = Pending(request, key, now, list(self.proposers), [])
         yield from self._next(msg.job)
 
+    def _observed(self, msg: Observed, now: float) -> Iterator[Command]:
+        """What was found says where to look, the remaining words what to do there."""
+        name = f"{msg.job}:{msg.stage}"
+        if name in self.pending and now - self.pending[name].since < FORGET_S:
+            return
+        found, note = places(msg) if msg.workflow.rest.strip() and msg.steps_left > 0 else ([], "")
+        if not found:
+            yield Send(WorkflowExtended(job=msg.job, stage=msg.stage, note=note))
+            return
+        request = request_for(msg, found[0])
+        key = key_of(request, self.library.fingerprint)
+        self.pending[name] = Pending(request, key, now, list(self.proposers), [], msg, tuple(found), note)
+        yield from self._next(name)
+
     def _request(self, msg: MakeWorkflow) -> Request:
         indexes = [self.indexes.get((msg.tenant, i.media.sha256)) for i in msg.inputs]
-        usable = [i for i in indexes if i is not None and kinds_asked(msg.description) <= set(i.get("kinds", ()))]
+        needed = kinds_asked(msg.description) if is_question(msg.description) else EVERYTHING
+        usable = [i for i in indexes if i is not None and needed <= set(i.get("kinds", ()))]
         known = {"VectorIndex": [dict(i) for i in usable]} if usable and len(usable) == len(indexes) else {}
-        return Request(msg.description, msg.tasks, inputs.given(msg.inputs), known)
+        return Request(msg.description, msg.tasks, inputs.given(msg.inputs), known=known)
 
     def _next(self, job: str, complaint: str = "", again: str = "") -> Iterator[Command]:
         """Asks the next proposer, or the same one again with what was wrong."""
@@ -118,7 +140,10 @@ class Planner:
             yield Do(Propose(job, by, waits.request, self.library, complaint))
         else:
             del self.pending[job]
-            yield Send(WorkflowRefused(job=job, error=waits.refusals[-1]))
+            error = waits.refusals[-1]
+            if waits.observed is not None:
+                error = f"after {waits.observed.stage}, '{waits.request.description[:80]}' cannot be planned: {error}"
+            yield Send(WorkflowRefused(job=waits.observed.job if waits.observed else job, error=error))
 
     def _proposed(self, asked: Propose, proposal: object, error: str, now: float) -> Iterator[Command]:
         waits = self.pending.get(asked.job)
@@ -143,6 +168,9 @@ class Planner:
 
     def _made(self, job: str, request: Request, proposal: Proposal, by: str, took_s: float, refusals: Sequence[str]) -> Send:
         """Raises CannotPlan."""
+        waits = self.pending.get(job)
+        if waits is not None and waits.observed is not None:
+            return Send(extension(waits.observed, waits.places, waits.note, proposal, self.library))
         compiled = compile(proposal, request, self.library)
         before = tuple(f"refused before: {r}" for r in dict.fromkeys(refusals))
         workflow = replace(compiled.workflow, proposer=by, repairs=(*before, *compiled.repairs))

@@ -51,6 +51,7 @@ class DagRun:
         self._gathered: set[tuple[str, str, Index]] = set()
         """(stage, param, task) of gathering edges that are satisfied, so that each is counted down once."""
         self._open = len(self.stages)
+        self.observes = [s.name for s in plan.workflow.stages if s.observe]
 
     @property
     def finished(self) -> bool:
@@ -66,6 +67,30 @@ class DagRun:
                     ready += self._create(run, (i,))
         ready += self._settle_gathers()
         self._mark_complete(self.stages.values())
+        return ready
+
+    def extend(self, plan: Plan) -> list[Task]:
+        """The workflow has grown: `plan` has all stages that were there, first and as they were, and new ones. What is ready of these."""
+        if [s.name for s in plan.workflow.stages][: len(self.stages)] != list(self.stages):
+            raise ActorBug("an extended workflow must begin with the stages that there are")
+        shape = shapes(plan.workflow)
+        choice = {c.stage: c for c in plan.choices}
+        new = [StageRun(s, choice[s.name], shape[s.name].axes, shape[s.name].out) for s in plan.workflow.stages[len(self.stages) :]]
+        self.plan = plan
+        for run in new:
+            self.stages[run.stage.name] = run
+            self._kids[run.stage.name] = []
+            for edge in run.stage.edges:
+                if edge.stage:
+                    self._kids[edge.stage].append((run, edge.param))
+        self._open += len(new)
+        self.observes += [run.stage.name for run in new if run.stage.observe]
+        ready: list[Task] = []
+        for run in new:
+            for index in self._known(run.axes):
+                ready += self._create(run, index)
+        ready += self._settle_gathers()
+        self._mark_complete(new)
         return ready
 
     def done(self, name: str, index: Index, output: Any) -> list[Task]:
@@ -194,6 +219,17 @@ class DagRun:
                 return None
             total += part
         return total
+
+    def _known(self, axes: Axes) -> list[Index]:
+        """The indexes along `axes` whose collections are there already."""
+        found: list[Index] = [()]
+        for axis in axes:
+            wider: list[Index] = []
+            for index in found:
+                output = self.inputs if axis == "" else self.stages[axis].output.get(index)
+                wider += [(*index, j) for j in range(len(output or ()))]
+            found = wider
+        return found
 
     def _is_complete(self, run: StageRun, prefix: Index) -> bool:
         if len(prefix) >= len(run.axes):

@@ -57,19 +57,28 @@ class Shell:
         """Key to the number of messages that must be stored before it is settled."""
         self._trace = ""
         self._live = False
+        self._early: list[Msg] = []
 
     # --- life ---------------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Rebuilds the actor from its streams, resumes it, and then listens."""
+        tables = [kind for kind in self.actor.hears if kind in self.actor.replays]
+        for kind in tables:  # before their replay, so that nothing said meanwhile is missed; a table's news may come twice
+            await self.link.subscribe(wildcard(kind), self._on_table)
         for kind in self.actor.replays:
             await self._replay(kind)
         for kind in self.actor.hears:
+            if kind in tables:
+                continue
             # actors of one role share requests; news goes to each of them
             queue = self.actor.role if kind.__name__ in TRACED or kind.__name__ in ("CancelJob", "ListJobs") else ""
             await self.link.subscribe(wildcard(kind), self._on_message, queue=queue)
         self._live = True
         self.deliver(Resumed())
+        early, self._early = self._early, []
+        for msg in early:
+            await self._on_message(msg)
         for kind in self.actor.works:
             await self.link.pull(kind.stream, RESULTS_CONSUMER, wildcard(kind), self._on_queued, upto=4_096, lease_s=self.lease_s)
         self.link.on_reconnect.append(self._reconnected)
@@ -131,6 +140,12 @@ class Shell:
                     if pull := self._pull_of.pop(key, None):
                         pull.refuse(key)
         self._trace = ""
+
+    async def _on_table(self, msg: Msg) -> None:
+        if self._live:
+            await self._on_message(msg)
+        else:
+            self._early.append(msg)
 
     async def _on_message(self, msg: Msg) -> None:
         if not self._live:  # news that arrives between the replay and Resumed would come twice; whoever needs it asks again

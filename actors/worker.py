@@ -19,6 +19,7 @@ from ..bus.messages import (
     DesiredInstances,
     HostHeartbeat,
     Instance,
+    LibraryOffered,
     Message,
     Offer,
     TaskDone,
@@ -33,6 +34,8 @@ from .core import ActorBug, Command, Do, Event, Heard, Outcome, Replayed, Resume
 from .errands import Measure, Ran, Readings, RunTask, Started, StartInstance, StopInstance, WatchInstance
 
 BEAT_EVERY_S = 2.0
+TELL_MAX_S = 60.0
+"""What a host brings is said after 1, 2, 4 … up to this many seconds again: who was starting just then has missed it."""
 RESTART_MAX_S = 60.0
 DELIVERIES_MAX = 5
 """A task that was delivered this often has probably taken its workers down; it is reported as failed."""
@@ -81,6 +84,7 @@ class Worker:
         offers: tuple[Offer, ...],
         rates: Mapping[str, Rates],
         cores: int,
+        brings: LibraryOffered | None = None,
     ) -> None:
         self.host, self.library, self.offers, self.rates, self.cores = host, library, offers, rates, cores
         self.version = -1
@@ -89,6 +93,8 @@ class Worker:
         self.queued: dict[str, deque[tuple[str, TaskReady, float]]] = {}
         """By pool: (key, task, since) delivered and waiting for a free slot."""
         self.results: list[tuple[str, TaskDone | TaskFailed]] = []
+        self.brings = brings or LibraryOffered(host=host)
+        self.told = 0
         self.readings = Readings(())
         self.beating = self.leaving = False
 
@@ -111,6 +117,8 @@ class Worker:
                 return self._report()
             case Woke(key="beat"):
                 return [Do(Measure()), Wake(BEAT_EVERY_S, "beat")]
+            case Woke(key="tell"):
+                return self._tell()
             case Woke(key="leave"):
                 self.leaving = True
                 return [*(Take(p, 0) for p in {s.pool for s in self.instances.values()}), self._beat(now)]
@@ -118,7 +126,8 @@ class Worker:
                 return self._reconcile(now)
             case Resumed():
                 started, self.beating = not self.beating, True
-                return [*self._reconcile(now), *([Do(Measure()), Wake(BEAT_EVERY_S, "beat")] if started else [self._beat(now)])]
+                first = [*self._tell(), Do(Measure()), Wake(BEAT_EVERY_S, "beat")]
+                return [*self._reconcile(now), *(first if started else [self._beat(now)])]
         return ()
 
     def check(self) -> None:
@@ -285,6 +294,13 @@ class Worker:
                 yield Do(StopInstance(name))
                 yield from self._failed(name, error, now)
         yield self._beat(now)
+
+    def _tell(self) -> Iterator[Command]:
+        """Also when it is nothing, once: it may have been something before this start."""
+        yield Send(self.brings)
+        if self.brings.agents or self.brings.implementations or self.brings.problems:
+            yield Wake(min(TELL_MAX_S, 2.0**self.told), "tell")
+            self.told = min(self.told + 1, 10)
 
     def _beat(self, now: float) -> Send:
         return Send(

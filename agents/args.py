@@ -20,8 +20,13 @@ class SceneSplitterArgs(Struct, frozen=True):
     need_sound: Annotated[bool, Meta(description="refuse media without sound", extra_json_schema={"x-true-when-taken": "Audio"})] = False
 
 
+class SectionCutterArgs(Struct, frozen=True):
+    start_s: Annotated[float, Meta(ge=0, description="where the section begins, in seconds", extra_json_schema={"x-partial": True})]
+    end_s: Annotated[float, Meta(gt=0, description="where the section ends, in seconds", extra_json_schema={"x-partial": True})]
+
+
 class FrameExtractorArgs(Struct, frozen=True):
-    every_s: Annotated[float, Meta(gt=0, le=3600, description="seconds between frames")] = 1.0
+    every_s: Annotated[float, Meta(gt=0, le=3600, description="seconds between frames", extra_json_schema={"x-closer": 0.25})] = 1.0
     num_frames: Annotated[int, Meta(ge=1, le=100_000, description="at most this many frames a scene")] = 60
 
 

@@ -9,6 +9,9 @@ from .spec import Agent, Implementation, Take
 
 SCENE, FRAMES, AUDIO = Take("Scene"), Take("Frames"), Take("Audio")
 
+AFTER = {p: Take("Number", many=True, optional=True) for p in ("after", "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7")}
+"""What the agents for tests can wait for; they look at none of it."""
+
 AGENTS: tuple[Agent, ...] = (
     Agent(
         "SceneSplitter",
@@ -19,6 +22,15 @@ AGENTS: tuple[Agent, ...] = (
         args=args_schema(args.SceneSplitterArgs),
         noun="scenes",
         words=("scene", "scenes", "split", "segment", "cut", "cuts", "shots"),
+    ),
+    Agent(
+        "SectionCutter",
+        "Take one section of a video, between two times, to look at it more closely.",
+        {"video": Take("Video")},
+        "Scene",
+        args=args_schema(args.SectionCutterArgs),
+        noun="section",
+        words=("cut out",),
     ),
     Agent(
         "FrameExtractor",
@@ -143,13 +155,19 @@ AGENTS: tuple[Agent, ...] = (
     Agent(
         "Sleep",
         "Wait some milliseconds; for tests and benchmarks.",
-        {"after": Take("Number", many=True, optional=True)},
+        AFTER,
         "Number",
         args=args_schema(args.SleepArgs),
         words=("sleep",),
     ),
     Agent(
-        "Spread", "Give n numbers; for tests and benchmarks.", {}, "Number", many=True, args=args_schema(args.SpreadArgs), words=("spread",)
+        "Spread",
+        "Give n numbers; for tests and benchmarks.",
+        AFTER,
+        "Number",
+        many=True,
+        args=args_schema(args.SpreadArgs),
+        words=("spread",),
     ),
 )
 
@@ -165,6 +183,16 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         load_s=0.2,
         memory_mb=120,
         timeout_s=900.0,
+    ),
+    Implementation(
+        "pyav-section",
+        "SectionCutter",
+        "murakkab.agents.sections:PyAVSection",
+        ("av",),
+        quality=1.0,
+        work_s=0.02,
+        load_s=0.15,
+        memory_mb=60,
     ),
     Implementation(
         "opencv-frames",

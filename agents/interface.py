@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -61,7 +61,10 @@ class Call:
         """The input `name` as a value of its type; `list[X]` for a gathered one."""
         if name not in self.inputs:
             raise BadInput(f"input '{name}' is missing")
-        return msgspec.convert(self.inputs[name], kind, strict=False)
+        value = self.inputs[name]
+        if get_origin(kind) is list and not isinstance(value, list):
+            value = [value]  # what gathers may also be fed by a stage that runs once
+        return msgspec.convert(value, kind, strict=False)
 
     def maybe(self, name: str, kind: type[T]) -> T | None:
         return self.take(name, kind) if self.inputs.get(name) is not None else None

@@ -53,12 +53,12 @@ class Edge(Struct, frozen=True):
 
 
 class Stage(Struct, frozen=True):
-    """One agent call in the workflow. `depth` is the length of its tasks' indexes: 0 once a job, 1 per input, 2 per part."""
+    """One agent call in the workflow. `depth` is the length of its tasks' indexes: 0 once a job, 1 per input, 2 per part of it, and so on."""
 
     name: Id
     agent: str
     edges: tuple[Edge, ...] = ()
-    depth: Annotated[int, Meta(ge=0, le=2)] = 0
+    depth: Annotated[int, Meta(ge=0, le=4)] = 0
     many: bool = False
     """One task gives a list; stages one deeper map over its elements."""
     args: dict[str, Any] = field(default_factory=dict)
@@ -66,6 +66,8 @@ class Stage(Struct, frozen=True):
     """Inputs whose values are known at plan time, besides those that come along edges."""
     observe: bool = False
     """The planner is to see the results of this stage, and may extend the workflow then."""
+    call: str = ""
+    """The concrete call with its arguments, as code would say it; shown to people, never executed or parsed."""
 
 
 class Workflow(Struct, frozen=True):
@@ -152,6 +154,8 @@ class SubmitJob(Message, frozen=True, tag="submit_job"):
     """Seconds from submission; later the job fails."""
     quality_floor: float | None = None
     budget_usd: float | None = None
+    explain: bool = False
+    """Plan it and stop: the result has the plan, and nothing has run."""
     traceparent: str = ""
     """Filled by the shell from the header of the same name."""
 
@@ -258,6 +262,8 @@ class JobResult(Message, frozen=True, tag="job_result"):
     cost_usd: Figure = Figure(0.0, "modelled")
     infeasible: bool = False
     """It failed before anything ran, since its bounds cannot be met."""
+    note: str = ""
+    """What the planner says of an observation that it went on from, for people."""
 
 
 # --- planning: conductor -> planner -> conductor -> optimizer -> conductor ----------------------------------------------
@@ -292,6 +298,39 @@ class WorkflowRefused(Message, frozen=True, tag="workflow_refused"):
     error: str
 
 
+class Observed(Message, frozen=True, tag="observed"):
+    """A stage that was to be looked at is done; asked again until answered.  conductor -> planner (goes on from what was found)"""
+
+    subject: ClassVar[str] = "mk.v1.plan.observe"
+    tenant: Id
+    job: Id
+    description: str
+    workflow: Workflow
+    """As far as it has been planned."""
+    stage: Id
+    results: tuple[Any, ...]
+    """The outputs of the stage's tasks in the order of their indexes."""
+    inputs: tuple[Input, ...] = ()
+    tasks: tuple[str, ...] = ()
+    steps_left: int = 0
+    """How often the planner may still extend this job, this time counted."""
+
+
+class WorkflowExtended(Message, frozen=True, tag="workflow_extended"):
+    """What comes after an observation; no stages: nothing more.  planner -> conductor (has it optimized, and runs it)"""
+
+    subject: ClassVar[str] = "mk.v1.plan.extended"
+    job: Id
+    stage: Id
+    """The observed one."""
+    stages: tuple[Stage, ...] = ()
+    """New ones, in topological order; they may take from any stage there is."""
+    answer: tuple[str, ...] = ()
+    """The answer from now on; empty leaves it as it was."""
+    note: str = ""
+    """What was found and why it goes on so, for people."""
+
+
 class MakePlan(Message, frozen=True, tag="make_plan"):
     """A workflow needs its choices; asked again until answered.  conductor -> optimizer"""
 
@@ -303,6 +342,10 @@ class MakePlan(Message, frozen=True, tag="make_plan"):
     deadline_s: float | None = None
     quality_floor: float | None = None
     budget_usd: float | None = None
+    explain: bool = False
+    """Nothing will run; so nothing needs to be warm for it."""
+    chosen: tuple[Choice, ...] = ()
+    """Of stages that have been planned before and may be running: these stay."""
 
 
 class PlanMade(Message, frozen=True, tag="plan_made"):
@@ -312,6 +355,8 @@ class PlanMade(Message, frozen=True, tag="plan_made"):
     job: Id
     plan: Plan
     took_s: float = 0.0
+    explain: bool = False
+    """As in MakePlan."""
 
 
 class PlanRefused(Message, frozen=True, tag="plan_refused"):
@@ -404,6 +449,15 @@ class Planned(Struct, frozen=True, tag_field="type", tag="planned"):
     at: float
 
 
+class Extended(Struct, frozen=True, tag_field="type", tag="extended"):
+    """An observation is answered: with the plan of the longer workflow, or with None when nothing more is to be done."""
+
+    stage: Id
+    plan: Plan | None
+    at: float
+    note: str = ""
+
+
 class Counted(Struct, frozen=True, tag_field="type", tag="counted"):
     """A task's effect, once."""
 
@@ -429,7 +483,7 @@ class Ended(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults=Tr
     infeasible: bool = False
 
 
-Record = Submitted | Lowered | Planned | Counted | Retried | Ended
+Record = Submitted | Lowered | Planned | Extended | Counted | Retried | Ended
 
 
 class JobLog(Message, frozen=True, tag="job_log"):
@@ -520,6 +574,28 @@ class DesiredInstances(Message, frozen=True, tag="desired_instances"):
     """Why it differs from the version before, for people."""
 
 
+class LibraryOffered(Message, frozen=True, tag="library_offered"):
+    """What a host brings that is not built in.  worker -> planner (plans with it), optimizer (chooses it), clustermgr (loads it), observer
+
+    Said when a worker starts, and now and then, since who was just starting may have missed it; the newest of a host is all it
+    brings. Rows are data for planning: a worker runs only what it has installed itself.
+    """
+
+    subject: ClassVar[str] = "mk.v1.host.{host}.library"
+    stream: ClassVar[str] = "FLEET"
+    host: Id
+    agents: tuple[dict[str, Any], ...] = ()
+    """`Agent`s of agents/spec.py as they travel."""
+    implementations: tuple[dict[str, Any], ...] = ()
+    """`Implementation`s of agents/spec.py as they travel."""
+    types: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Type name to the types directly above it."""
+    packages: dict[str, str] = field(default_factory=dict)
+    """Where a row came from: `agent`, or `agent/implementation`, to package and version."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with packages on this host, for people."""
+
+
 class Indexed(Message, frozen=True, tag="indexed"):
     """A video's passages are in the vector store.  conductor -> planner (questions about it need no new processing)"""
 
@@ -570,6 +646,8 @@ AnyMessage = (
     | MakeWorkflow
     | WorkflowMade
     | WorkflowRefused
+    | Observed
+    | WorkflowExtended
     | MakePlan
     | PlanMade
     | PlanRefused
@@ -577,6 +655,7 @@ AnyMessage = (
     | TaskResults
     | HostHeartbeat
     | DesiredInstances
+    | LibraryOffered
     | Indexed
     | LeaseHeld
     | DeadLetter

@@ -29,21 +29,12 @@ def parser() -> argparse.ArgumentParser:
         return q
 
     q = add("run", "Run a job: a description in words and its inputs.")
-    q.add_argument("description", metavar="DESCRIPTION")
-    q.add_argument("inputs", nargs="*", type=Path, metavar="INPUT")
-    q.add_argument("--task", action="append", default=[], metavar="T", help="a hint, one step in words; may be repeated")
-    q.add_argument(
-        "--constraint",
-        action="append",
-        default=[],
-        metavar="C",
-        help="MIN_COST, MIN_LATENCY, MIN_ENERGY or MAX_QUALITY; the first matters most",
-    )
-    q.add_argument("--quality-floor", type=float, metavar="Q", help="least quality of every stage, 0..1")
-    q.add_argument("--deadline", type=float, metavar="S", help="seconds after which the job fails")
-    q.add_argument("--budget", type=float, metavar="USD", help="most dollars that the plan may be estimated at")
+    _job_arguments(q)
     q.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     q.add_argument("--trace", type=Path, metavar="FILE.html", help="where the picture of the run goes")
+    q = add("explain", "The plan of a job, the runners-up and the estimates; runs nothing.")
+    _job_arguments(q)
+    q.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
     q = add("up", "Run a whole system here until Ctrl-C: NATS if none is given, the control actors, a worker.")
     q.add_argument(
@@ -70,6 +61,22 @@ def parser() -> argparse.ArgumentParser:
     q = add("doctor", "What this machine has, what is missing, and how to get it.")
     q.add_argument("--json", action="store_true")
     return p
+
+
+def _job_arguments(q: argparse.ArgumentParser) -> None:
+    q.add_argument("description", metavar="DESCRIPTION")
+    q.add_argument("inputs", nargs="*", type=Path, metavar="INPUT")
+    q.add_argument("--task", action="append", default=[], metavar="T", help="a hint, one step in words; may be repeated")
+    q.add_argument(
+        "--constraint",
+        action="append",
+        default=[],
+        metavar="C",
+        help="MIN_COST, MIN_LATENCY, MIN_ENERGY or MAX_QUALITY; the first matters most",
+    )
+    q.add_argument("--quality-floor", type=float, metavar="Q", help="least quality of every stage, 0..1")
+    q.add_argument("--deadline", type=float, metavar="S", help="seconds after which the job fails")
+    q.add_argument("--budget", type=float, metavar="USD", help="most dollars that the plan may be estimated at")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -99,14 +106,18 @@ async def _dispatch(args: argparse.Namespace) -> int:
             from .run import run
 
             return await run(args)
+        case "explain":
+            from .explain import explain
+
+            return await explain(args)
         case "up":
             from .up import up
 
             return await up(args)
         case "library":
-            from .inspect import library
+            from .library import library
 
-            return library(args.json)
+            return await library(args)
         case "doctor":
             from .inspect import doctor
 

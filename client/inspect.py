@@ -1,4 +1,4 @@
-"""`murakkab library` and `murakkab doctor`: what there is, what is missing, and how to get it. Nothing is loaded."""
+"""`murakkab doctor`: what this machine has, what is missing, and how to get it. Nothing is loaded."""
 
 from __future__ import annotations
 
@@ -10,38 +10,6 @@ import sys
 from ..agents import library as lib
 from ..agents.devices import cpu_device, gpu_devices
 from ..bus.server import NoServer, find_binary
-
-
-def library(as_object: bool) -> int:
-    agents, rows = lib.agents(), lib.implementations()
-    if as_object:
-        print(json.dumps([_agent_object(a, rows) for a in agents.values()]))
-        return 0
-    for agent in agents.values():
-        takes = ", ".join(f"{p}: {t.type}{'…' if t.many else ''}{'?' if t.optional else ''}" for p, t in agent.takes.items())
-        print(f"{agent.name}({takes}) -> {agent.gives}{'…' if agent.many else ''}\n    {agent.summary}")
-        for row in rows.values():
-            if row.agent == agent.name:
-                reason = lib.missing(row, os.environ)
-                print(f"    {'-' if reason else '*'} {row.name} on {row.hardware}{': ' + reason if reason else ''}")
-    print("\n* can run here   - cannot, with the reason   … a collection   ? optional")
-    return 0
-
-
-def _agent_object(agent: lib.Agent, rows: dict[tuple[str, str], lib.Implementation]) -> dict[str, object]:
-    return {
-        "agent": agent.name,
-        "summary": agent.summary,
-        "takes": {p: {"type": t.type, "many": t.many, "optional": t.optional} for p, t in agent.takes.items()},
-        "gives": agent.gives,
-        "many": agent.many,
-        "args": dict(agent.args),
-        "implementations": [
-            {"name": r.name, "hardware": r.hardware, "slots": r.slots, "quality": r.quality, "missing": lib.missing(r, os.environ)}
-            for r in rows.values()
-            if r.agent == agent.name
-        ],
-    }
 
 
 def doctor(as_object: bool, nats: str) -> int:
@@ -66,6 +34,7 @@ def doctor(as_object: bool, nats: str) -> int:
         "nats_note": server_note,
         "agents_without_implementation": without,
         "missing": {k: v for k, v in missing.items() if v},
+        "package_problems": list(lib.problems()),
     }
     if as_object:
         print(json.dumps(facts))
@@ -75,5 +44,7 @@ def doctor(as_object: bool, nats: str) -> int:
         print(f"nats-server: {server or server_note}")
         for name, reason in missing.items():
             print(f"  {'missing' if reason else 'ok':<8} {name}{': ' + reason if reason else ''}")
+        for problem in lib.problems():
+            print(f"  left out {problem}")
         print("Every agent has an implementation here." if not without else f"No implementation here for: {', '.join(without)}")
     return 1 if without or (not server and not nats) else 0

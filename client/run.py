@@ -93,6 +93,8 @@ async def _follow(handle: JobHandle, args: argparse.Namespace, bars: Bars | None
         if not planned:
             print_plan(result.message.plan, sys.stdout)
         print_answer(result.answer, sys.stdout)
+        if result.message.note:
+            print(f"\nnote     {result.message.note}")
         print_cost(result, sys.stdout)
         print(f"picture  {picture}")
     return 0
@@ -130,6 +132,7 @@ def as_json(result: Result, picture: str = "") -> dict[str, Any]:
         "energy_wh": msgspec.to_builtins(m.energy_wh),
         "cost_usd": msgspec.to_builtins(m.cost_usd),
         "picture": picture,
+        "note": m.note,
     }
 
 

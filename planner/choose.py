@@ -117,8 +117,12 @@ def choose(
         if goals[0] != "MIN_COST":  # what was wanted first is too dear: the cheapest may still do
             return choose(workflow, ("MIN_COST", *goals), offers, candidates, quality_floor, budget_usd)
         raise Infeasible(f"budget ${budget_usd:.3g} cannot be met: the cheapest plan here is estimated at ${cost_usd:.3g}")
-    plan = Plan(workflow, tuple(choices))
-    return Plan(workflow, plan.choices, *(sum(getattr(c, f) for c in choices) for f in ("time_s", "cost_usd", "energy_wh")))
+    return joined(workflow, choices)
+
+
+def joined(workflow: Workflow, choices: Sequence[Choice]) -> Plan:
+    """A plan of these choices; its estimates are their sums."""
+    return Plan(workflow, tuple(choices), *(sum(getattr(c, f) for c in choices) for f in ("time_s", "cost_usd", "energy_wh")))
 
 
 def _best(stage: str, open_to: Sequence[Candidate], goals: Sequence[str]) -> Choice:

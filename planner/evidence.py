@@ -11,6 +11,8 @@ _SAID = frozenset(
     "mentioned mention mentions said say says spoken speak speaks speaker speech speech-to-text transcribe transcript "  # noqa: SIM905
     "transcription talk".split()
 )
+EVERYTHING = frozenset(["transcript", "detections"])
+"""What an index must hold for a search that does not say which side of a medium it is about."""
 
 
 def is_question(text: str) -> bool:

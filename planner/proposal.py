@@ -31,6 +31,8 @@ class Request(Struct, frozen=True):
     description: str
     tasks: tuple[str, ...] = ()
     inputs: tuple[Given, ...] = ()
+    by_value: bool = False
+    """The inputs are given to stages as values, each to a stage of its own, instead of stages mapping over them."""
     known: dict[str, Any] = {}
     """Type name to a value that is there already and need not be made again: what an earlier job has left behind for all inputs."""
 

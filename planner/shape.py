@@ -63,7 +63,7 @@ def _single_inputs(node: Node, draft: Draft) -> Node:
             continue
         take = node.agent.takes[param]
         fitting = [g for g in draft.request.inputs if types.is_a(g.type, take.type)]
-        if len(fitting) == len(draft.request.inputs):
+        if len(fitting) == len(draft.request.inputs) and not draft.request.by_value:
             continue
         if len(fitting) > 1 and not take.many:
             raise CannotPlan(
