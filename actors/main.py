@@ -21,7 +21,6 @@ from msgspec import Struct
 from ..agents import library
 from ..agents.instance import die_with_parent
 from ..agents.offered import Interpreter, fitting, rows_of, this_interpreter, together
-from ..agents.types import TYPES
 from ..bus import metrics, tracing
 from ..bus.artifacts import Artifacts, make_bucket
 from ..bus.lease import Lease
@@ -30,7 +29,6 @@ from ..bus.messages import LibraryOffered, Offer
 from ..bus.roles import address, inbox
 from ..bus.streams import STREAMS
 from ..bus.subjects import token
-from ..planner.lattice import of_classes
 from ..planner.library import Library
 from ..planner.proposers import proposers
 from ..planner.rates import rates
@@ -150,7 +148,7 @@ def _make(
         case "planner":
             asked = Proposers(proposers(environ))
             close.callback(asked.close)
-            planner = Planner(Library(library.agents(), of_classes(TYPES.values())), tuple(asked.proposers))
+            planner = Planner(Library(library.agents(), library.lattice()), tuple(asked.proposers))
             asked.warm(planner.library)
             return planner, asked.errands
         case "optimizer":

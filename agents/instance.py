@@ -113,8 +113,9 @@ class _Server:
             view = view[os.write(self.out, view) :]
 
     def busy_s(self) -> float:
-        """CPU-seconds of this process, and of the servers that its model runs, since last asked."""
-        now = time.process_time()
+        """CPU-seconds of this process, of its children that have ended, and of the servers that its model runs, since last asked."""
+        ended = os.times()
+        now = time.process_time() + ended.children_user + ended.children_system
         if self.setup.spawns:
             now += _children_cpu_s()
         used, self.cpu_s = max(0.0, now - self.cpu_s), now

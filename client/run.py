@@ -178,6 +178,10 @@ def print_answer(answer: list[Any], out: TextIO) -> None:
                 print(f"question   {question}\nanswer     {text}", file=out)
                 for e in part.get("evidence", ()):
                     print(f'  {e["name"]} {e["start_s"]:.1f} s ({e["kind"]}, {e["score"]:.2f}): "{e["text"]}"', file=out)
+            case {"question": question, "items": items}:
+                print(f"found for '{question}'", file=out)
+                for e in items:
+                    print(f'  {e["name"]} {e["start_s"]:.1f} s ({e["kind"]}, {e["score"]:.2f}): "{e["text"]}"', file=out)
             case _:
                 print(json.dumps(part, indent=2), file=out)
 

@@ -37,6 +37,8 @@ log = logging.getLogger("murakkab.client")
 
 TENANT = "default"
 ASK_EVERY_S = 3.0
+LINES = {".jsonl": "application/jsonl", ".ndjson": "application/x-ndjson", ".md": "text/markdown"}
+"""Files of text whose names the standard library does not know, or not everywhere."""
 _JOB = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -64,7 +66,7 @@ class Session:
         """A file as an input of a job; its bytes go to the tenant's artifact store, in chunks. Raises BadRequest."""
         check_input(path)
         digest, size = await asyncio.get_running_loop().run_in_executor(None, hash_file, path)
-        media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        media_type = LINES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         ref = ArtifactRef(digest, size, media_type)
         await self._until_ready(self.artifacts.store, ref, path)
         return Input(path.name, ref)

@@ -139,7 +139,7 @@ class _Names:
 
     def __init__(self, rows: Sequence[tuple[str, str, Any]], request: Request) -> None:
         self._ids = {name for name, _, _ in rows}
-        self._agents = {agent: name for name, agent, _ in reversed(rows)}
+        self._agents: dict[str, str] = {agent: name for name, agent, _ in reversed(rows)}
         self._inputs = {INPUTS_WORD, "input", "job", *(given.name for given in request.inputs)}
 
     def call(self, said: Any) -> str:

@@ -17,9 +17,12 @@ from .library import Library
 from .proposal import Proposal, Request
 
 TIME_S, CALLS, BYTES = 30.0, 6, 1 << 20
+TIME_S_MAX = 3_600.0
 TOKENS = 1_000
 """Of one answer: a plan of a dozen calls with arguments."""
 SHOWN, SHOWN_LEAST = 40, 5
+LOOP = 3
+"""More calls than this of which half or more are repeated: the model loops."""
 ECHO_MAX = 4_000
 """Characters of a bad answer that the model gets to see again."""
 RESULT_MAX = 4_000
@@ -97,7 +100,7 @@ class _Talk:
                 if reply.tools and "{" not in reply.text:  # models say a few words with their tool calls
                     self._tools(reply)
                     continue
-                parsed = parse(reply.text, self.request, self.library)
+                parsed = self._parsed(reply)
                 done = self._done(parsed, reply)
             except BadAnswer as error:
                 if self.repaired or budget.calls < 1:
@@ -116,6 +119,14 @@ class _Talk:
         schema = prompt.schema(list(self.names), look_up=self.may_look and hidden)
         return chat.ask(self.messages, schema, prompt.TOOLS if self.may_look or self.tool_results else (), tokens, budget, self.may_look)
 
+    def _parsed(self, reply: Reply) -> Parsed:
+        try:
+            return parse(reply.text, self.request, self.library)
+        except BadAnswer:
+            if reply.cut:
+                raise BadAnswer("the answer was cut off before its first call; answer with a short thought and no empty lines") from None
+            raise
+
     def _done(self, parsed: Parsed, reply: Reply) -> bool:
         """Whether this is the plan. Raises BadAnswer for one that was cut off, and for look-ups where none are left."""
         if parsed.look_ups and not parsed.proposal.calls:
@@ -124,7 +135,7 @@ class _Talk:
             self._say("assistant", reply.text[:ECHO_MAX])
             self._say("user", "\n\n".join(self._look(one) for one in parsed.look_ups))
             return False
-        if parsed.whole:
+        if parsed.whole or _loops(parsed.proposal):
             return True
         if parsed.proposal.calls:
             self.partial = parsed.proposal
@@ -161,8 +172,16 @@ class _Talk:
         self.messages.append({"role": role, "content": text})
 
 
+def _loops(proposal: Proposal) -> bool:
+    """Whether a model said the same calls over and over until it was stopped: asked again, it would do so again. The compiler merges them."""
+    said = [repr((c.agent, sorted(c.inputs.items()), sorted(c.args.items(), key=str))) for c in proposal.calls]
+    return len(said) > LOOP and len(set(said)) <= len(said) / 2
+
+
 def from_environ(environ: Mapping[str, str], rank: prompt.Rank = prompt.by_words) -> LLMProposer | None:
     """By MURAKKAB_PLANNER_URL, _MODEL and _KEY, each falling back to MURAKKAB_LLM_…; None when no URL is set.
+
+    MURAKKAB_PLANNER_TIME_S: seconds for one proposal, for slow models. Raises RuntimeError for settings that are none.
 
     The key of one server is never sent to another: with a planner's URL of its own, only the planner's key counts.
     """
@@ -176,4 +195,11 @@ def from_environ(environ: Mapping[str, str], rank: prompt.Rank = prompt.by_words
     key, model = (
         environ.get(f"MURAKKAB_PLANNER_{what}") or (environ.get(f"MURAKKAB_LLM_{what}", "") if shared else "") for what in ("KEY", "MODEL")
     )
-    return LLMProposer(ChatServer(url, key, model, variable=variable), rank=rank)
+    said = environ.get("MURAKKAB_PLANNER_TIME_S") or str(TIME_S)
+    try:
+        time_s = float(said)
+    except ValueError:
+        time_s = 0.0
+    if not 0 < time_s <= TIME_S_MAX:
+        raise RuntimeError(f"MURAKKAB_PLANNER_TIME_S is '{said[:40]}'; it should be seconds, more than 0 and at most {TIME_S_MAX:g}")
+    return LLMProposer(ChatServer(url, key, model, variable=variable), rank=rank, time_s=time_s)

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from ..agents.types import Passage, Passages
 from ..bus.messages import Edge, Observed, Stage, Workflow, WorkflowExtended
-from .compile import compile, with_calls
+from .compile import CannotPlan, compile, with_calls
+from .draft import nearest
 from .inputs import given
 from .library import Library
 from .proposal import Call, Given, Proposal, Request
@@ -53,6 +54,8 @@ def request_for(observed: Observed, focus: Focus) -> Request:
 
 def extension(observed: Observed, found: Sequence[Focus], note: str, proposal: Proposal, library: Library) -> WorkflowExtended:
     """The stages that do what `proposal` says at each place. Raises CannotPlan."""
+    if not proposal.calls:
+        raise CannotPlan(proposal.why or f"no agent can do that; {nearest(observed.workflow.rest, library)}")
     free = Library([a for a in library.agents.values() if not a.keeps], library.types)
     taken = {s.name for s in observed.workflow.stages}
     stages: list[Stage] = []

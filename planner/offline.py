@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from .clauses import Clause, Role, clauses
 from .embed import Embedder, best
-from .fitted import WEIGHTS
+from .fitted import WEIGHTS, Weights
 from .library import Library
-from .proposal import Call, Proposal, Request
-from .retrieve import FEATURES, Index, index_of
-from .words import content
+from .offline_flow import Flow, Step
+from .offline_read import CONTEXT, DESCRIPTION, NONE_FEATURES, Reading, choose
+from .offline_words import unsaid
+from .proposal import Proposal, Request
+from .retrieve import FEATURES, index_of
+
+LEAST = -1.0
+"""A request of which no piece speaks of an agent for certain still means the nearest one if it lacks no more than this."""
+HINT_LEAST = -4.0
+"""The same for a hint: it is one step by the user's word, so much less will do."""
 
 
 class OfflineProposer:
@@ -19,53 +24,43 @@ class OfflineProposer:
 
     name = "offline"
 
-    def __init__(self, embedder: Embedder | None = None) -> None:
+    def __init__(self, embedder: Embedder | None = None, fitted: Weights | None = None) -> None:
+        """`fitted` instead of the constants of `fitted.py`, for fitting them."""
         self._embedder = embedder or best()
+        self._fitted = fitted or WEIGHTS[self._embedder.name]
 
     def propose(self, request: Request, library: Library, complaint: str = "") -> Proposal:
-        """An empty proposal where nothing in the library fits."""
+        """An empty proposal where nothing in the library fits. The same request gives the same answer, whatever the complaint."""
+        if not library.agents:
+            return Proposal(())
         index = index_of(library, self._embedder)
-        texts = clauses(request.description)
-        chosen = self._choose(texts, index) if index.agents else []
-        for hint in request.tasks:
-            for agent in self._choose(clauses(hint), index, must=True):
-                if agent not in chosen:
-                    chosen.append(agent)
-        return Proposal(tuple(_calls([index.agents[a] for a in chosen], library, request.description)))
-
-    def _choose(self, pieces: Sequence[Clause], index: Index, must: bool = False) -> list[int]:
-        import numpy as np
-
-        if not pieces:
-            return []
-        w = WEIGHTS[self._embedder.name]
-        evidence = index.features([c.text for c in pieces])
-        scores = evidence @ np.array([w[f] for f in FEATURES], np.float32)
-        out: list[int] = []
-        for clause, row, seen in zip(pieces, scores, evidence, strict=True):
-            none = w["none"] + w["none_cos"] * float(seen[:, 0].max())
-            none += w["none_have"] * (clause.role is Role.HAVE) + w["none_short"] * (len(content(clause.text)) <= 1)
-            at = int(row.argmax())
-            if row[at] > none and at not in out:
-                out.append(at)
-        return out
+        first, second = vectors(self._fitted["typed" if index.kinds else "untyped"])
+        reading = Reading(request, index)
+        chosen, lead = choose(reading, first, second)
+        _insist(reading, chosen, lead)
+        steps: list[Step] = []
+        for step in unsaid(reading, chosen, lead):
+            if all(s.agent != step.agent for s in steps):
+                steps.append(step)
+        return Flow(reading, steps, lead).make(request)
 
 
-def _calls(agents: Sequence[Any], library: Library, words: str) -> list[Call]:
-    """Each parameter takes the most recent result of its type; a second one only where nobody else took it."""
-    calls: list[Call] = []
-    taken: set[str] = set()
-    gives: dict[str, str] = {}
-    for agent in agents:
-        name = f"{agent.name}-{len(calls) + 1}"
-        inputs: dict[str, str] = {}
-        for param, take in agent.takes.items():
-            fits = [c.id for c in reversed(calls) if library.types.is_a(gives[c.id], take.type) and c.id not in inputs.values()]
-            free = [c for c in fits if c not in taken]
-            if fits and (not inputs or free):
-                inputs[param] = free[0] if inputs else fits[0]
-        taken |= set(inputs.values())
-        args = {p: words for p, t in agent.takes.items() if t.literal and p not in inputs}
-        calls.append(Call(name, agent.name, inputs, args, tuple(c.id for c in calls)))
-        gives[name] = agent.gives
-    return calls
+def _insist(reading: Reading, chosen: list[int], lead: Any) -> None:
+    """Every hint means an agent, and so does the description of a job without hints, unless nothing is near."""
+    for source in dict.fromkeys(reading.source):
+        rows = [i for i, s in enumerate(reading.source) if s == source]
+        if any(chosen[i] >= 0 for i in rows) or (source == DESCRIPTION and any(c >= 0 for c in chosen)):
+            continue
+        at = max(rows, key=lambda i: float(lead[i].max()))
+        if lead[at].max() > (LEAST if source == DESCRIPTION else HINT_LEAST):
+            chosen[at] = int(lead[at].argmax())
+
+
+def vectors(parts: dict[str, dict[str, float]]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """The fitted weights as vectors: those for pieces alone, and those for pieces with their neighbours."""
+    import numpy as np
+
+    def pair(w: dict[str, float], names: tuple[str, ...]) -> tuple[Any, Any]:
+        return np.array([w[n] for n in names], np.float32), np.array([w[n] for n in NONE_FEATURES], np.float32)
+
+    return pair(parts["first"], FEATURES), pair(parts["second"], FEATURES + CONTEXT)

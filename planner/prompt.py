@@ -26,13 +26,15 @@ SUMMARY_MAX, SCHEMA_MAX, FOUND_MAX = 240, 300, 8
 
 _RULES = """You plan jobs for a library of agents. You do not do the job: you say which agents are called, and whose output each takes.
 
-Answer with one JSON object and nothing else:
-{"thought": "one sentence", "calls": [{"id": "a", "agent": "AgentName", "inputs": [{"param": "p", "from": "id of a call, or inputs"}], \
-"args": [{"name": "n", "value": "text, number or flag as text"}], "observe": false}], "answer": ["ids whose outputs answer the job"], "rest": ""}
+Answer with one JSON object and nothing else. For example, with other agents, for "what do these letters say, in German":
+{"thought": "read the letters, then translate", "calls": [\
+{"id": "read", "agent": "LetterReader", "inputs": [{"param": "letter", "from": "inputs"}], "args": [], "observe": false}, \
+{"id": "german", "agent": "LetterTranslator", "inputs": [{"param": "letter", "from": "read"}], \
+"args": [{"name": "language", "value": "de"}], "observe": false}], "answer": ["german"], "rest": ""}
 
 Rules
 - Use only agents of the library. Name each call with an id of its own.
-- "from" is the id of another call, or "inputs" for the job's inputs. Types must agree: A(x: T) takes what gives T.
+- "from" is the id of another call, or "inputs" for the job's inputs. "answer" names the calls whose outputs answer the job. Types must agree: A(x: T) takes what gives T.
 - What you leave out of "inputs" is found by types, and calls that only convert between types are put in by themselves.
 - An agent called on a collection is called once for each element; "-> many T" gives a collection, "many T" gathers one.
 - Set an argument only where the job says so; else leave it out.
@@ -116,7 +118,7 @@ def schema(names: Sequence[str], look_up: bool) -> dict[str, Any]:
     def rows(most: int, **parts: Any) -> dict[str, Any]:
         return {"type": "array", "maxItems": most, "items": _object(parts)}
 
-    parts: dict[str, Any] = {"thought": text}
+    parts: dict[str, Any] = {"thought": {"type": "string", "maxLength": 200}}
     if look_up:
         parts["look_up"] = rows(3, tool={"type": "string", "enum": [t["function"]["name"] for t in TOOLS]}, text=word)
     agent = {"type": "string", "enum": list(names)} if names else word

@@ -133,7 +133,8 @@ def _require(node: Node, param: str, take: Take, draft: Draft, path: tuple[str, 
         node.given[param] = draft.request.known[known]
     elif draft.inputs_fit(take.type):
         node.sources[param] = FROM_INPUTS
-    elif (agent := _cheapest(take.type, draft, path)) is not None:
+    # where the words may give the value as it is, they are not sent through another agent first
+    elif (agent := _cheapest(take.type, draft, path, math.inf if take.literal else FROM_WORDS)) is not None:
         step = draft.add(agent, before=node.id)
         node.sources[param] = step.id
         draft.repairs.append(f"{agent.name} put in, since {node.agent.name} takes a {take.type}")
@@ -178,9 +179,9 @@ def _offer(node: Node, param: str, take: Take, draft: Draft) -> None:
 # --- the search -----------------------------------------------------------------------------------------------------------------
 
 
-def _cheapest(wanted: str, draft: Draft, path: tuple[str, ...]) -> Agent | None:
+def _cheapest(wanted: str, draft: Draft, path: tuple[str, ...], from_words: float = FROM_WORDS) -> Agent | None:
     """The agent that gives a type with the fewest new calls; None when none can be fed. Agents on the path are being fed already."""
-    costs = agent_costs(draft)
+    costs = agent_costs(draft, from_words)
     options = [a for a in draft.library.producers(wanted) if a.name not in path and costs[a.name] < math.inf]
     return min(options, key=lambda a: costs[a.name] + (0.0 if a.gives == wanted else INEXACT), default=None)
 

@@ -8,9 +8,15 @@ from functools import lru_cache
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 """Pieces of camelCase and snake_case names are tokens of their own."""
 
-STOP = frozenset(
-    ["a", "an", "the", "this", "that", "these", "those", "it", "its", "he", "she", "they", "them", "his", "her", "their", "i", "me", "my", "we", "our", "you", "your", "us", "is", "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "done", "have", "has", "had", "having", "will", "would", "shall", "should", "can", "could", "may", "might", "must", "of", "in", "on", "at", "to", "for", "from", "by", "with", "as", "into", "onto", "and", "or", "but", "if", "then", "than", "so", "not", "no", "nor", "too", "very", "just", "also", "please", "help", "want", "need", "like", "wish", "let", "lets", "get", "give", "given", "provide", "using", "use", "used", "based", "which", "who", "whom", "whose", "what", "when", "where", "why", "how", "there", "here", "any", "some", "all", "each", "every", "other", "another", "more", "most", "such", "same", "own", "both", "between", "after", "before", "during", "while", "about", "over", "under", "again", "once", "only", "out", "up", "down", "off", "s", "t", "d", "ll", "m", "re", "ve", "example", "hello", "hi", "hey", "first", "second", "third", "next", "finally", "lastly", "one", "two", "new", "following", "called", "named", "file", "able", "via", "it's", "i'd", "i'm"]
-)
+_STOP = """
+a an the this that these those it its he she they them his her their i me my we our you your us is are was were be been being am
+do does did done have has had having will would shall should can could may might must of in on at to for from by with as into onto
+and or but if then than so not no nor too very just also please help want need like wish let lets get give given provide using use
+used based which who whom whose what when where why how there here any some all each every other another more most such same own
+both between after before during while about over under again once only out up down off s t d ll m re ve example hello hi hey
+first second third next finally lastly one two new following called named file able via
+"""
+STOP = frozenset(_STOP.split())
 """Words that say nothing about which agent is meant."""
 
 _GROUPS = """
@@ -102,7 +108,6 @@ _ENDINGS = (
     ("ized", "iz"),
     ("izes", "iz"),
     ("ize", "iz"),
-    ("iers", "ifi" if False else "i"),
     ("ier", "i"),
     ("ies", "i"),
     ("ied", "i"),

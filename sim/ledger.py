@@ -12,6 +12,7 @@ from ..bus.ids import dotted
 from ..bus.messages import (
     Counted,
     Ended,
+    Extended,
     Index,
     JobAccepted,
     JobLog,
@@ -137,8 +138,16 @@ class Ledger:
                     raise Broken(f"{what}: task {stage} {dotted(index)} is not open")
                 if attempt != job.attempt.get((stage, index), 1) + 1:
                     raise Broken(f"{what}: attempt {attempt} of {stage} {dotted(index)} follows {job.attempt.get((stage, index), 1)}")
-            case Ended(status="done") if job.run is None or not job.run.finished:
+            case Extended(stage=stage):
+                run = job.run.stages.get(stage) if job.run else None
+                if run is None or not run.stage.observe or not run.complete:
+                    raise Broken(f"{what}: stage {stage} has nothing to observe yet")
+                if stage in job.observed:
+                    raise Broken(f"{what}: the observation of {stage} is answered twice")
+            case Ended(status="done") if job.run is None or not (job.run.finished or job.submit.explain):
                 raise Broken(f"{what}: called done with open tasks")
+            case Ended(status="done") if job.to_observe() and not job.submit.explain:
+                raise Broken(f"{what}: called done before {job.to_observe()} was looked at")
 
     def _ended(self, said: JobResult) -> None:
         known = self.jobs.get(said.job)

@@ -14,6 +14,7 @@ from ..agents.types import (
     Detections,
     Frames,
     Number,
+    Passage,
     Passages,
     QuestionAnswer,
     Scene,
@@ -64,10 +65,23 @@ def _make(task: TaskReady, dice: Random) -> Any:
         case "ObjectLister":
             return VideoReport(SIMULATED, (), (), (), "A simulated report.")
         case "VectorSearcher":
-            return Passages(str(task.args.get("question", "")), ())
+            return Passages(
+                str(task.args.get("question", "")), tuple(_passage(i, dice) for i in given.get("indexes") or [] if dice.random() < 0.7)
+            )
+        case "SectionCutter":
+            video = msgspec.convert(given["video"], Video)
+            return Scene(video.media, video.name, 0, task.args["start_s"], task.args["end_s"])
         case "QuestionAnswerer":
             return QuestionAnswer(SIMULATED, "A simulated answer.", ())
     raise ValueError(f"nobody simulates the agent {task.agent}")
+
+
+def _passage(index: dict[str, Any], dice: Random) -> Passage:
+    """Found somewhere in the simulated video that was indexed, or nearly."""
+    names = {hashlib.sha256(n.encode()).hexdigest(): n for n in (f"simulated-{i}.mp4" for i in range(3))}
+    start_s = dice.uniform(0.0, 4.0)
+    name = names.get(index["media_hash"], "unknown.mp4")
+    return Passage("simulated passage", "transcript", name, start_s, start_s + 1.0, dice.choice([0.1, 0.5, 0.9]))
 
 
 def _artifact(task: TaskReady) -> ArtifactRef:

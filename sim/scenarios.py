@@ -12,6 +12,12 @@ from ..planner.axes import BadWorkflow, shapes
 from .faults import Faults
 
 TENANTS = ("ann", "bob")
+WORDS = {
+    "video": "List objects shown/mentioned in the videos",
+    "question": "What does the speaker talk about?",
+    "search": "Find the section about cats, then look closer at what is shown there",
+}
+"""Jobs in words; the others are given as workflows."""
 
 
 class Ask(Struct):
@@ -26,7 +32,7 @@ class Scenario(Struct):
     """`jobs` is a range; `kinds` are names in KINDS."""
 
     jobs: tuple[int, int] = (1, 6)
-    kinds: tuple[str, ...] = ("spread", "chain", "diamond", "layers", "video", "question")
+    kinds: tuple[str, ...] = ("spread", "chain", "diamond", "layers", "video", "question", "search")
     hosts: tuple[int, int] = (1, 3)
     clients: tuple[int, int] = (1, 2)
     chaos: bool = True
@@ -47,6 +53,8 @@ SCENARIOS: dict[str, Scenario] = {
     "swarm": Scenario(),
     "calm": Scenario(chaos=False),
     "video": Scenario(kinds=("video", "question"), jobs=(1, 3)),
+    # workflows that grow while they run
+    "search": Scenario(kinds=("search",), jobs=(1, 3)),
     "lossy": Scenario(
         kinds=("chain", "spread"), jobs=(1, 2), hosts=(1, 2), chaos_s=(3.0, 15.0), faults=Faults(drop=0.5, duplicate=0.2, late=0.2)
     ),
@@ -77,10 +85,9 @@ def draw(scenario: Scenario, dice: Random) -> list[list[Ask]]:
 
 def _submit(kind: str, name: str, tenant: str, scenario: Scenario, dice: Random) -> SubmitJob:
     deadline = dice.uniform(1, 60) if dice.random() < 0.1 else None
-    if kind in ("video", "question"):
-        words = "List objects shown/mentioned in the videos" if kind == "video" else "What does the speaker talk about?"
+    if kind in WORDS:
         inputs = tuple(_video(dice.randrange(3)) for _ in range(dice.randint(1, 2)))
-        return SubmitJob(tenant=tenant, description=words, inputs=inputs, job=name, deadline_s=deadline)
+        return SubmitJob(tenant=tenant, description=WORDS[kind], inputs=inputs, job=name, deadline_s=deadline)
     make = {"spread": _spread, "chain": _chain, "diamond": _diamond, "layers": _layers}[kind]
     return SubmitJob(tenant=tenant, description=kind, job=name, workflow=make(scenario.width, dice), deadline_s=deadline)
 

@@ -17,10 +17,8 @@ from ..actors.pools import AHEAD, UNKNOWN_SLOTS
 from ..actors.worker import Worker
 from ..agents import library
 from ..agents.library import Implementation
-from ..agents.types import TYPES
 from ..bus.messages import JobResult, LibraryOffered, Offer
 from ..client.session import BadRequest, Session
-from ..planner.lattice import of_classes
 from ..planner.library import Library
 from ..planner.rates import rates
 from .bus import Server
@@ -136,7 +134,7 @@ class World:
                 self._released = {}
                 return make(), {}
             case "planner":
-                return make(Library(library.agents(), of_classes(TYPES.values()))), Planning(self.dice).errands
+                return make(Library(library.agents(), library.lattice())), Planning(self.dice).errands
             case "optimizer":
                 return make(self.library, rates({})), {}
             case "clustermgr":

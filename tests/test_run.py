@@ -70,14 +70,14 @@ def meaning(workflow: Workflow, inputs: tuple[Any, ...], seed: int) -> dict[Task
 
 @st.composite
 def workflows(draw: st.DrawFn) -> Workflow:
-    """Legal workflows of 1..7 stages: chains, maps, broadcasts and gathers over any earlier stages, depth at most 2."""
+    """Legal workflows of 1..7 stages: chains, maps, broadcasts and gathers over any earlier stages, depth at most 4."""
     stages: list[Stage] = []
     outs: dict[str, tuple[str, ...]] = {"": ("",)}
     for n in range(draw(st.integers(1, 7))):
         name = f"s{n}"
         sources = draw(st.lists(st.sampled_from(sorted(outs)), max_size=3, unique=True))
         longest = max((outs[s] for s in sources), key=len, default=())
-        depth = draw(st.integers(0, min(2, len(longest))))
+        depth = draw(st.integers(0, min(4, len(longest))))
         axes = longest[:depth]
         fit = [s for s in sources if outs[s][:depth] == axes[: len(outs[s])]]
         many = draw(st.booleans())
@@ -115,6 +115,39 @@ def test_any_workflow_in_any_order(workflow: Workflow, width: int, seed: int, di
     assert run.finished
     for name in stage:
         assert run.width(name) == sum(task[0] == name for task in expected)
+
+
+@given(workflows(), st.integers(0, 3), st.integers(0, 1_000), st.randoms(use_true_random=False))
+def test_a_workflow_that_grows_while_it_runs_does_the_same_as_one_that_was_whole(
+    workflow: Workflow, width: int, seed: int, dice: Any
+) -> None:
+    inputs = tuple(f"input {i}" for i in range(width))
+    expected = meaning(workflow, inputs, seed)
+    stage = {s.name: s for s in workflow.stages}
+
+    def part(n: int) -> Plan:
+        stages = workflow.stages[:n]
+        return plan_of(Workflow(stages, workflow.answer if n == len(workflow.stages) else (stages[0].name,)))
+
+    known = dice.randint(1, len(workflow.stages))
+    run = DagRun(part(known), inputs)
+    open_tasks = run.start()
+    ready = set(open_tasks)
+    while open_tasks or known < len(workflow.stages):
+        if known < len(workflow.stages) and (not open_tasks or dice.random() < 0.3):
+            known = dice.randint(known + 1, len(workflow.stages))
+            new = run.extend(part(known))
+        else:
+            name, index = open_tasks.pop(dice.randrange(len(open_tasks)))
+            takes = run.inputs_of(name, index)
+            assert takes == expected[(name, index)]
+            new = run.done(name, index, output_of(stage[name], index, takes, seed))
+        assert ready.isdisjoint(new), "a task was ready twice"
+        ready.update(new)
+        open_tasks += new
+        run.check()
+    assert ready == set(expected)
+    assert run.finished
 
 
 FAN = Workflow(

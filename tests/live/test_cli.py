@@ -109,7 +109,7 @@ def test_a_name_as_long_as_a_message_is_one_line_too(tmp_path: Path) -> None:
     assert "no such file" in line
 
 
-@pytest.mark.parametrize("words", [("run", LIST, str(READING)), ("status",), ("trace", "x"), ("cancel", "x")])
+@pytest.mark.parametrize("words", [("run", LIST, str(READING)), ("status",), ("trace", "x"), ("cancel", "x"), ("library",)])
 def test_a_dead_nats_server_is_named(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = murakkab(*words, "--nats", NOWHERE, env=clean_env(tmp_path), limit_s=30)
     assert done.returncode == 1
@@ -143,7 +143,7 @@ def test_library_and_doctor_say_what_there_is(tmp_path: Path) -> None:
     told = murakkab("library", "--json", env=env, limit_s=20)
     assert (told.returncode, told.stderr) == (0, "")
     agents = {a["agent"]: a for a in json.loads(told.stdout)}
-    assert agents["ObjectDetector"]["takes"] == {"frames": {"type": "Frames", "many": False, "optional": False}}
+    assert agents["ObjectDetector"]["takes"] == {"frames": {"type": "Frames", "many": False, "optional": False, "literal": False}}
     assert all(i.keys() >= {"name", "hardware", "missing"} for a in agents.values() for i in a["implementations"])
     words = murakkab("library", env=env, limit_s=20)
     assert words.returncode == 0

@@ -10,7 +10,7 @@ def fan(n: int, ms: float) -> Workflow:
     return Workflow(
         (
             Stage("spread", "Spread", many=True, args={"n": n}),
-            Stage("wait", "Sleep", (Edge("x", "spread"),), 1, args={"ms": ms}),
+            Stage("wait", "Sleep", (Edge("after", "spread"),), 1, args={"ms": ms}),
             Stage("gather", "Sleep", (Edge("after", "wait"),)),
         ),
         ("gather",),

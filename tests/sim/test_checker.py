@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from murakkab.actors.clustermgr import ClusterManager
 from murakkab.actors.conductor import Conductor
 from murakkab.actors.core import Actor, Command, Event, Heard, Reply, Send, Settle, Write
+from murakkab.actors.jobs import Job
 from murakkab.actors.pools import Pools
 from murakkab.actors.run import Task
 from murakkab.actors.worker import Worker
-from murakkab.bus.messages import Counted, DesiredInstances, JobResult, Planned, TaskReady, TaskResults
+from murakkab.bus.messages import Counted, DesiredInstances, Extended, JobResult, Planned, TaskReady, TaskResults
 from murakkab.sim import run
 from murakkab.sim.scenarios import SCENARIOS
 from murakkab.sim.world import ACTORS
@@ -106,6 +107,22 @@ class ForgetsWhatWasUnderWay(Conductor):
             yield from super()._resume(now)
 
 
+class NeverLooks(Conductor):
+    """Ends jobs without showing the planner what it wanted to see."""
+
+    def _go_on(self, job: Job, now: float) -> Iterator[Command]:
+        if job.run is not None and job.run.finished:
+            yield from self._end(job, "done", "", now)
+
+
+class GrowsTwice(Conductor):
+    def on(self, event: Event, now: float) -> Iterable[Command]:
+        for command in super().on(event, now):
+            yield command
+            if isinstance(command, Write) and isinstance(command.record, Extended):
+                yield replace(command, settles=())
+
+
 class NoSlots(Worker):
     """Runs whatever comes, and sees nothing wrong with that."""
 
@@ -164,6 +181,8 @@ def test_a_late_result_leaves_no_empty_queue() -> None:
         ("conductor", TellsAnotherEnd, "calm", "does not agree with its log"),
         ("conductor", ReleasesAll, "wide", "tasks are released to pool"),
         ("conductor", ForgetsWhatWasUnderWay, "swarm", "not finished"),
+        ("conductor", NeverLooks, "search", "was looked at"),
+        ("conductor", GrowsTwice, "search", "is answered twice"),
         ("worker", NoSlots, "wide", "tasks in 32 slots"),
         ("worker", SettlesTasksAtOnce, "calm", "settled before its result was stored"),
         ("worker", LosesResults, "calm", "settled before its result was stored"),
