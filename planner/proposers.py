@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from .draft import nearest
-from .embed import Embedder
+from .embed import Embedder, best
 from .familiar import familiar, hints_unknown
 from .library import Library
+from .llm import from_environ
 from .offline import OfflineProposer
 from .proposal import Call, Proposal, Proposer, Request
+from .retrieve import rank
 
 
 class Offline:
@@ -19,7 +21,8 @@ class Offline:
     name = "offline"
 
     def __init__(self, embedder: Embedder | None = None) -> None:
-        self.similar = OfflineProposer(embedder)
+        self.embedder = embedder or best()
+        self.similar = OfflineProposer(self.embedder)
 
     def propose(self, request: Request, library: Library, complaint: str = "") -> Proposal:
         known = familiar(request, library)
@@ -47,6 +50,10 @@ class Offline:
         answer = (*known.answer, *(c.id for c in calls)) if known.answer else ()
         return Proposal((*known.calls, *calls), answer, known.rest)
 
+    def rank(self, text: str, library: Library) -> list[str]:
+        """Agent names, those first whose words and descriptions are most like the text."""
+        return [name for name, _ in rank(text, library, self.embedder)]
+
     def warm(self, library: Library) -> None:
         """Loads what is needed, by planning something."""
         self.similar.propose(Request("List what is there"), library)
@@ -65,9 +72,6 @@ def _unknown(hint: str, library: Library) -> str:
 
 def proposers(environ: Mapping[str, str]) -> dict[str, Proposer]:
     """Best first."""
-    found: dict[str, Proposer] = {}
-    model: Any = None
-    if model is not None:
-        found[model.name] = model
-    found["offline"] = Offline()
-    return found
+    offline = Offline()
+    model = from_environ(environ, offline.rank)
+    return {**({model.name: model} if model is not None else {}), offline.name: offline}
