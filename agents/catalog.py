@@ -104,7 +104,7 @@ AGENTS: tuple[Agent, ...] = (
         "Summary",
         args=args_schema(args.SummarizerArgs),
         noun="summaries",
-        words=("summarize", "summary", "summaries", "describe"),
+        words=("summarize", "summary", "summaries", "describe", "tell me about", "overview"),
     ),
     Agent(
         "VectorIndexer",

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from ..planner.lattice import Lattice, of_classes
-from . import catalog, catalog_maths, catalog_text, weights
+from . import catalog, catalog_code, catalog_maths, catalog_text, weights
 from .catalog import AGENTS, IMPLEMENTATIONS
 from .installed import OURS, Installed
 from .spec import Agent, Implementation, Take
@@ -38,7 +38,7 @@ __all__ = [
 
 def _parts() -> tuple[Any, ...]:
     """The modules that hold our own rows, one a domain: each has AGENTS and IMPLEMENTATIONS."""
-    return (catalog, catalog_text, catalog_maths)
+    return (catalog, catalog_text, catalog_maths, catalog_code)
 
 
 @cache

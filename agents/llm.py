@@ -13,8 +13,11 @@ class Engine(Protocol):
     def load(self) -> None:
         """Everything slow, once. Raises `RuntimeError` with one line when the model or server cannot be had."""
 
-    async def chat(self, system: str, user: str, max_tokens: int) -> str:
+    async def chat(self, system: str, user: str, max_tokens: int, *, temperature: float = 0.0, seed: int = 0) -> str:
         """The model's answer, stripped, of at most `max_tokens` tokens. May be empty.
+
+        Temperature 0 is the likeliest answer, and `seed` says nothing then. Above 0 the answer is drawn: another seed gives
+        another draw, the same seed the same one (here always; a server may round differently under other load).
 
         Raises `BadInput` when the request itself is wrong (too long, say), `RuntimeError` when another try may help.
         """

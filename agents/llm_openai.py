@@ -44,9 +44,11 @@ class OpenAIEngine:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def chat(self, system: str, user: str, max_tokens: int) -> str:
+    async def chat(self, system: str, user: str, max_tokens: int, *, temperature: float = 0.0, seed: int = 0) -> str:
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-        body = {"model": self.model, "messages": messages, "max_tokens": max_tokens, "temperature": 0}
+        body = {"model": self.model, "messages": messages, "max_tokens": max_tokens, "temperature": temperature}
+        if temperature > 0:  # some servers refuse fields that they do not know, so it is said only where it means something
+            body["seed"] = seed
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._threads, self._ask, "POST", "/chat/completions", body)
         try:
@@ -92,7 +94,7 @@ class OpenAIEngine:
         return answer
 
 
-def _base(url: str) -> str:
+def _base(url: str, variable: str = "MURAKKAB_LLM_URL") -> str:
     """The URL up to and with the version: `http://host:8000` means `http://host:8000/v1`, any path is kept as given."""
     parts = urlsplit(url)
     try:
@@ -100,7 +102,7 @@ def _base(url: str) -> str:
     except ValueError:
         port_fits = False
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_fits:
-        raise RuntimeError(f"MURAKKAB_LLM_URL is '{url}'; it should be like http://localhost:8000/v1")
+        raise RuntimeError(f"{variable} is '{url}'; it should be like http://localhost:8000/v1")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/') or '/v1'}"
 
 

@@ -70,11 +70,11 @@ class VLLMEngine:
             self.close()
             raise
 
-    async def chat(self, system: str, user: str, max_tokens: int) -> str:
+    async def chat(self, system: str, user: str, max_tokens: int, *, temperature: float = 0.0, seed: int = 0) -> str:
         if self.client is None or self.child is None:
             raise RuntimeError("vLLM is not running: load() it first")
         try:
-            return await self.client.chat(system, user, max_tokens)
+            return await self.client.chat(system, user, max_tokens, temperature=temperature, seed=seed)
         except RuntimeError as e:
             if not self.child.alive:
                 raise RuntimeError(self._ended()) from e

@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..bus.messages import ArtifactRef
+from .types_code import CODE_TYPES
+from .types_maths import MATHS_TYPES
 
 
 class Media(Struct, frozen=True):
@@ -186,6 +188,8 @@ TYPES: dict[str, type[Struct]] = {
         VideoReport,
         QuestionAnswer,
         Number,
+        *MATHS_TYPES,
+        *CODE_TYPES,
     )
 }
 

@@ -8,6 +8,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -75,9 +76,7 @@ def _one_thread() -> Callable[[], Any]:
     a busy machine these wait for one another, and one sentence was seen to take 700 ms instead of 6."""
     if find_spec("threadpoolctl") is None:
         return nullcontext
-    from threadpoolctl import ThreadpoolController
-
-    controller = ThreadpoolController()
+    controller = import_module("threadpoolctl").ThreadpoolController()
     return lambda: controller.limit(limits=1, user_api="blas")
 
 

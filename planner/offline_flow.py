@@ -15,6 +15,9 @@ UNUSED_MIN = -5.0
 BRIDGE_MIN = -1.0
 """The same between two steps of which the later takes nothing that was made before it."""
 
+LOOK_MIN = -3.0
+"""The same of one that looks for a thing before another does something with it, in a library without types."""
+
 
 class Step(Struct, frozen=True):
     """An agent that a piece of the request speaks of; `lead` is by how much it beats no agent."""
@@ -37,6 +40,8 @@ class Flow:
             self._postpone()
             self._use_stated()
             self._bridge()
+        else:
+            self._look_first()
         return Proposal(tuple(self._calls(request)), why=self._why())
 
     def _why(self) -> str:
@@ -129,6 +134,19 @@ class Flow:
     def _put(self, agent: int, at: int) -> None:
         self.steps.insert(at, Step(agent, self.steps[at].piece, float(self.lead[:, agent].max())))
 
+    def _look_first(self) -> None:
+        """Where types say nothing: before something is done with a thing, it is looked for, if the library has an agent for that."""
+        index = self.index
+        for step in list(self.steps):
+            if index.looks[step.agent] or any(index.looks[s.agent] and index.same_thing(s.agent, step.agent) for s in self.steps):
+                continue
+            used = {s.agent for s in self.steps}
+            options = [i for i in index.looks.nonzero()[0].tolist() if i not in used and index.same_thing(i, step.agent)]
+            if options:
+                best = max(options, key=lambda i: (index.same_thing(i, step.agent), float(self.lead[:, i].max())))
+                if self.lead[:, best].max() > LOOK_MIN:
+                    self._put(best, self.steps.index(step))
+
     # --- edges ---------------------------------------------------------------------------------------------------------------
 
     def _calls(self, request: Request) -> list[Call]:
@@ -147,11 +165,8 @@ class Flow:
                 if fits:
                     inputs[param] = fits[0]
             taken |= set(inputs.values())
-            # what neither a call nor an input gives is in the words, where a parameter may be words at all
-            known = [g.type for g in request.inputs]
-            words = [
-                p for p, t in agent.takes.items() if t.literal and p not in inputs and not any(self.index.is_a(k, t.type) for k in known)
-            ]
+            # a job without inputs has its material in its words; else the open parameters are better fed from the inputs, by types
+            words = [p for p, t in agent.takes.items() if t.literal and p not in inputs and not request.inputs]
             args = dict.fromkeys(words, request.description)
             calls.append(Call(name, agent.name, inputs, args, tuple(c.id for c in calls)))
             gives[name] = agent.gives

@@ -17,6 +17,8 @@ CONTEXT = ("prev", "stated", "next", "lost")
 """Evidence that depends on the agents of the other pieces: what comes before gives what this one takes, the request itself
 states it, what comes after takes what this one gives, and nothing at all gives it."""
 DESCRIPTION = -1
+FAR = 3.0
+"""How much lead an agent loses that has nothing to do with the job's inputs."""
 _WORD = re.compile(r"[^\s,;:()\[\]\"“”…]+")
 
 
@@ -47,6 +49,18 @@ class Reading:
         self.stated = _stated(whole, index)
         for given in request.inputs:
             self.stated.setdefault(given.type, -1)
+        self.far = self._far([given.type for given in request.inputs])
+
+    def _far(self, inputs: Sequence[str]) -> Any:
+        """float32 (agents): FAR for agents that nothing of the job's inputs can reach, where there are inputs and types; else 0."""
+        import numpy as np
+
+        index = self.index
+        if not index.kinds or not inputs or not index.agents:
+            return np.zeros(len(index.agents), np.float32)
+        near = index.takes_any(inputs) > 0
+        near |= index.upstream[near].any(axis=0)
+        return np.where(near, 0.0, FAR).astype(np.float32) if near.any() else np.zeros(len(index.agents), np.float32)
 
 
 def _stated(whole: Sequence[Clause], index: Index) -> dict[str, int]:
@@ -96,11 +110,11 @@ def choose(reading: Reading, first: tuple[Any, Any], second: tuple[Any, Any]) ->
     """
     import numpy as np
 
-    lead = reading.evidence @ first[0] - (reading.none @ first[1])[:, None]
+    lead = reading.evidence @ first[0] - (reading.none @ first[1])[:, None] - reading.far
     chosen = best_of(lead)
     for _ in range(2):
         full = np.concatenate([reading.evidence, context(reading, chosen)], axis=2)
-        lead = full @ second[0] - (reading.none @ second[1])[:, None]
+        lead = full @ second[0] - (reading.none @ second[1])[:, None] - reading.far
         chosen = best_of(lead)
     return chosen, lead
 

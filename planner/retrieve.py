@@ -21,6 +21,7 @@ from .library import Library
 from .words import GROUP, STOP, alike, content, stemmed, tokens
 
 FEATURES = ("cos", "cos_sentence", "cos_name", "name_share", "name_sum", "doc_sum", "alias", "out", "in", "not_out", "not_in", "near")
+LOOK = stemmed("search")
 ALIAS_MAX = 4
 """Words of the longest alias that is looked for."""
 SENTENCES_MAX = 6
@@ -73,7 +74,14 @@ class Index:
         for i, agent in enumerate(self.agents):
             for words in {tuple(stemmed(t) for t in tokens(w)) for w in agent.words}:
                 self._aliases.setdefault(words, []).append(i)
+        self.looks = np.array([any(alike(s, LOOK) >= 0.6 or alike(s, "queri") >= 0.6 for s in stems) for stems in self._name_stems], bool)
+        """Whether an agent only looks for something, by its name."""
         self._types()
+
+    def same_thing(self, one: int, other: int) -> float:
+        """How much the names of two agents speak of the same thing: the weight of their common words, verbs of looking left out."""
+        common = [s for s in self._name_stems[one] if s in self._name_stems[other] and alike(s, LOOK) < 0.6]
+        return float(sum(self._idf[self._vocabulary[s]] for s in common))
 
     def _types(self) -> None:
         """Which words name which type, where the library has types that say something."""
