@@ -45,6 +45,8 @@ log = logging.getLogger("murakkab.actor")
 
 OWNER = "MURAKKAB_OWNER"
 """The process whose embedded system this actor belongs to: it ends with it, however that goes."""
+HOST_PATIENCE_S = 5.0
+"""How long a planner that has just started waits for a first host's word before it refuses a job."""
 ACTORS = ("planner", "optimizer", "conductor", "clustermgr", "worker")
 
 
@@ -148,7 +150,7 @@ def _make(
         case "planner":
             asked = Proposers(proposers(environ))
             close.callback(asked.close)
-            planner = Planner(Library(library.agents(), library.lattice()), tuple(asked.proposers))
+            planner = Planner(Library(library.agents(), library.lattice()), tuple(asked.proposers), HOST_PATIENCE_S)
             asked.warm(planner.library)
             return planner, asked.errands
         case "optimizer":
@@ -180,6 +182,7 @@ class Host(Struct, frozen=True):
 
 def look_around(host: str, pythons: tuple[str, ...], environ: Mapping[str, str]) -> Host:
     """Asks this interpreter and the others. Raises ValueError for one that has no murakkab."""
+    library.with_mcp(environ)
     mine = this_interpreter(host, environ)
     rows, homes, brings, can = dict(library.implementations()), {}, mine.brings, set(mine.can)
     for python in pythons:

@@ -5,6 +5,7 @@ Owns nothing durable: who asked asks again, and the index of processed videos co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -58,8 +59,10 @@ class Planner:
     replays: ClassVar[tuple[type[Message], ...]] = (Indexed, LibraryOffered)
     works: ClassVar[tuple[type[Message], ...]] = ()
 
-    def __init__(self, library: Library, proposers: Sequence[str] = ("offline",)) -> None:
+    def __init__(self, library: Library, proposers: Sequence[str] = ("offline",), patience_s: float = 0.0) -> None:
+        """`patience_s`: how long after the first job nothing is refused while no host has said yet what it brings."""
         self.shelf, self.proposers = Shelf(library.agents, types=library.types), tuple(proposers)
+        self.patience_s, self.first_asked, self.host_heard = patience_s, math.inf, False
         self.cache = PlanCache()
         self.pending: dict[str, Pending] = {}
         self.indexes: dict[tuple[str, str], dict[str, Any]] = {}
@@ -77,6 +80,7 @@ class Planner:
                 self.indexes[(msg.tenant, msg.media_hash)] = msg.index
             case Heard(msg=LibraryOffered() as msg) | Replayed(msg=LibraryOffered() as msg):
                 self.shelf.offered(msg)
+                self.host_heard = True
         return ()
 
     @property
@@ -87,12 +91,13 @@ class Planner:
 
     def _make(self, msg: MakeWorkflow, now: float) -> Iterator[Command]:
         """Always leads to an answer: a workflow that can run, or a clear refusal."""
+        self.first_asked = min(self.first_asked, now)
         if msg.workflow is not None:
             try:
                 verify(msg.workflow, self.library)
                 workflow = with_calls(msg.workflow, self.library, [i.name for i in msg.inputs])
             except CannotPlan as error:
-                yield Send(WorkflowRefused(job=msg.job, error=str(error)))
+                yield from self._refuse(msg.job, str(error), now)
             else:
                 yield Send(WorkflowMade(job=msg.job, workflow=workflow))
             return
@@ -109,7 +114,7 @@ class Planner:
             except CannotPlan:  # other inputs of the same kinds may not fit after all
                 pass
         self.pending[msg.job] = Pending(request, key, now, list(self.proposers), [])
-        yield from self._next(msg.job)
+        yield from self._next(msg.job, now)
 
     def _observed(self, msg: Observed, now: float) -> Iterator[Command]:
         """What was found says where to look, the remaining words what to do there."""
@@ -123,7 +128,7 @@ class Planner:
         request = request_for(msg, found[0])
         key = key_of(request, self.library.fingerprint)
         self.pending[name] = Pending(request, key, now, list(self.proposers), [], msg, tuple(found), note)
-        yield from self._next(name)
+        yield from self._next(name, now)
 
     def _request(self, msg: MakeWorkflow) -> Request:
         indexes = [self.indexes.get((msg.tenant, i.media.sha256)) for i in msg.inputs]
@@ -132,7 +137,7 @@ class Planner:
         known = {"VectorIndex": [dict(i) for i in usable]} if usable and len(usable) == len(indexes) else {}
         return Request(msg.description, msg.tasks, inputs.given(msg.inputs), known=known)
 
-    def _next(self, job: str, complaint: str = "", again: str = "") -> Iterator[Command]:
+    def _next(self, job: str, now: float, complaint: str = "", again: str = "") -> Iterator[Command]:
         """Asks the next proposer, or the same one again with what was wrong."""
         waits = self.pending[job]
         by = again or (waits.left.pop(0) if waits.left else "")
@@ -143,7 +148,12 @@ class Planner:
             error = waits.refusals[-1]
             if waits.observed is not None:
                 error = f"after {waits.observed.stage}, '{waits.request.description[:80]}' cannot be planned: {error}"
-            yield Send(WorkflowRefused(job=waits.observed.job if waits.observed else job, error=error))
+            yield from self._refuse(waits.observed.job if waits.observed else job, error, now)
+
+    def _refuse(self, job: str, error: str, now: float) -> Iterator[Command]:
+        """Says no; but not while the first host may still be about to say what it brings: who asked asks again soon."""
+        if self.host_heard or now - self.first_asked >= self.patience_s:
+            yield Send(WorkflowRefused(job=job, error=error))
 
     def _proposed(self, asked: Propose, proposal: object, error: str, now: float) -> Iterator[Command]:
         waits = self.pending.get(asked.job)
@@ -151,16 +161,16 @@ class Planner:
             return
         if error or not isinstance(proposal, Proposal):
             waits.refusals.append(f"the {asked.by} planner failed: {error}")
-            yield from self._next(asked.job)
+            yield from self._next(asked.job, now)
             return
         try:
             made = self._made(asked.job, waits.request, proposal, asked.by, now - waits.since, waits.refusals)
         except CannotPlan as refusal:
             waits.refusals.append(str(refusal))
             if asked.by != "offline" and not asked.complaint:
-                yield from self._next(asked.job, str(refusal), asked.by)
+                yield from self._next(asked.job, now, str(refusal), asked.by)
             else:
-                yield from self._next(asked.job)
+                yield from self._next(asked.job, now)
             return
         self.cache.keep(waits.key, proposal, asked.by)
         del self.pending[asked.job]

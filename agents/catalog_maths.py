@@ -65,8 +65,8 @@ AGENTS: tuple[Agent, ...] = (
 
 def _reasoners() -> tuple[Implementation, ...]:
     """The small offline model's figures are measured; the others depend on the model that somebody serves."""
-    small, *others = language_models("MathReasoner", "murakkab.agents.maths_reason:MathReasoner", work_s=2.8)
-    return (replace(small, quality=0.02, quality_how="accuracy of one path on GSM8K, scripts/bench/maths.py"), *others)
+    small, *others = language_models("MathReasoner", "murakkab.agents.maths_reason:MathReasoner", work_s=3.3)
+    return (replace(small, quality=0.03, quality_how="accuracy of one path on GSM8K, scripts/bench/maths.py"), *others)
 
 
 IMPLEMENTATIONS: tuple[Implementation, ...] = (

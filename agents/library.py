@@ -16,6 +16,8 @@ from ..planner.lattice import Lattice, of_classes
 from . import catalog, catalog_code, catalog_maths, catalog_text, weights
 from .catalog import AGENTS, IMPLEMENTATIONS
 from .installed import OURS, Installed
+from .mcp_config import VARIABLE
+from .mcp_rows import add_to
 from .spec import Agent, Implementation, Take
 from .types import TYPES
 
@@ -33,6 +35,7 @@ __all__ = [
     "package_of",
     "problems",
     "types",
+    "with_mcp",
 ]
 
 
@@ -69,6 +72,13 @@ def types() -> dict[str, type[Struct]]:
 def lattice() -> Lattice:
     """The order of `types`."""
     return of_classes(types().values())
+
+
+def with_mcp(environ: Mapping[str, str]) -> None:
+    """Asks the MCP servers of this environment for their tools, which takes seconds: for workers, and for who shows all there is."""
+    if environ.get(VARIABLE):
+        add_to(installed(), environ)
+        lattice.cache_clear()
 
 
 def package_of(key: str | tuple[str, str]) -> str:

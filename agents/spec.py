@@ -36,6 +36,8 @@ class Agent(Struct, frozen=True):
     """What it does in full, for planners and people; the summary where there is no more to say."""
     keeps: bool = False
     """It does something lasting (fills an index, say): it joins every workflow that gives what it takes, and stays if nobody takes its output."""
+    only_asked: bool = False
+    """It joins a workflow only when somebody names it, never because its output would fit: what it does beyond that is unknown."""
     answers: bool = False
     """It answers a question about what is in the inputs."""
     seeks: bool = False

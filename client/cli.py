@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument("job", metavar="JOB")
     q.add_argument("--json", action="store_true")
     q.add_argument("--html", type=Path, metavar="FILE.html", help="also write the picture")
+    add("mcp", "Serve MCP over standard input and output: other programs' models can run jobs here.")
     q = add("cancel", "Stop a running job.")
     q.add_argument("job", metavar="JOB")
     q = add("doctor", "What this machine has, what is missing, and how to get it.")
@@ -130,6 +131,10 @@ async def _dispatch(args: argparse.Namespace) -> int:
             from .trace import trace
 
             return await trace(args)
+        case "mcp":
+            from .mcp_server import serve
+
+            return await serve(args)
         case "cancel":
             from .status import cancel
 

@@ -20,6 +20,7 @@ def doctor(as_object: bool, nats: str) -> int:
         server, server_note = find_binary(os.environ), ""
     except NoServer as error:
         server, server_note = "", str(error)
+    lib.with_mcp(os.environ)
     rows = lib.implementations()
     missing = {f"{a} by {n}": lib.missing(r, os.environ) for (a, n), r in rows.items()}
     able = {a for (a, n), r in rows.items() if not lib.missing(r, os.environ)}

@@ -38,6 +38,7 @@ class System(Struct, frozen=True):
 
 async def library(args: argparse.Namespace) -> int:
     """Problems go to standard error, so that the list stays what it is."""
+    lib.with_mcp(os.environ)
     shelf = Shelf(lib.agents(), lib.implementations(), lib.lattice())
     system, notes = await _system(args)
     packages: dict[str, str] = {}

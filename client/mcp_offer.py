@@ -25,7 +25,7 @@ from ..bus.wire import decode
 from ..planner.shelf import Shelf
 from . import explain, run
 from .job import Job, JobFailed, JobHandle
-from .session import BadRequest
+from .session import BadRequest, check_input
 
 if TYPE_CHECKING:
     from .mcp_server import Base
@@ -108,6 +108,8 @@ def _job(
         budget=budget_usd,
     )
     try:
+        for path in said.inputs:
+            check_input(path)
         return run.as_job(said, explain=only_plan)
     except BadRequest as error:
         raise ToolError(_line(error)) from None

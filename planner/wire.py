@@ -167,6 +167,8 @@ def _unstarve(node: Node, draft: Draft, path: tuple[str, ...]) -> None:
 def _offer(node: Node, param: str, take: Take, draft: Draft) -> None:
     """Produces an eager parameter when a single new call can be fed from what is there."""
     for agent in draft.library.producers(take.type):
+        if agent.only_asked:
+            continue
         step = Node("", agent)
         found = {p: s for p, t in agent.takes.items() if (s := source_for(step, t, draft)) and not draft.reaches(s, node.id)}
         if found and all(t.optional or p in found for p, t in agent.takes.items()):
@@ -182,7 +184,7 @@ def _offer(node: Node, param: str, take: Take, draft: Draft) -> None:
 def _cheapest(wanted: str, draft: Draft, path: tuple[str, ...], from_words: float = FROM_WORDS) -> Agent | None:
     """The agent that gives a type with the fewest new calls; None when none can be fed. Agents on the path are being fed already."""
     costs = agent_costs(draft, from_words)
-    options = [a for a in draft.library.producers(wanted) if a.name not in path and costs[a.name] < math.inf]
+    options = [a for a in draft.library.producers(wanted) if not a.only_asked and a.name not in path and costs[a.name] < math.inf]
     return min(options, key=lambda a: costs[a.name] + (0.0 if a.gives == wanted else INEXACT), default=None)
 
 
@@ -248,7 +250,13 @@ def _conversion(have: str, wanted: str, draft: Draft) -> list[tuple[Agent, str]]
         for at, way in ways:
             for agent in draft.library.agents.values():
                 needs = [p for p, t in agent.takes.items() if not t.optional]
-                if len(needs) != 1 or agent.gives in seen or agent.args.get("required") or not types.is_a(at, agent.takes[needs[0]].type):
+                if (
+                    agent.only_asked
+                    or len(needs) != 1
+                    or agent.gives in seen
+                    or agent.args.get("required")
+                    or not types.is_a(at, agent.takes[needs[0]].type)
+                ):
                     continue
                 if agent.takes[needs[0]].type == "Value":
                     continue

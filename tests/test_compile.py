@@ -66,7 +66,7 @@ def test_a_call_between_is_inserted_where_types_do_not_meet() -> None:
 
 
 def test_known_values_need_no_new_work() -> None:
-    request = Request("What is said?", (), VIDEO.inputs, {"VectorIndex": [{"media_hash": "x"}]})
+    request = Request("What is said?", (), VIDEO.inputs, known={"VectorIndex": [{"media_hash": "x"}]})
     workflow = made(Call("s", "VectorSearcher"), Call("a", "QuestionAnswerer"), request=request)
     assert agents_of(workflow) == {"VectorSearcher", "QuestionAnswerer"}
     assert workflow.stages[0].given == {"indexes": [{"media_hash": "x"}]}
@@ -178,6 +178,7 @@ REQUESTS = st.builds(
     st.text(max_size=40),
     st.lists(st.text(max_size=10), max_size=2).map(tuple),
     st.lists(st.builds(Given, st.just("x"), st.sampled_from(KINDS)), max_size=4).map(tuple),
+    st.booleans(),
     st.dictionaries(st.sampled_from(KINDS), st.just([1]), max_size=1),
 )
 

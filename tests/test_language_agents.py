@@ -319,6 +319,21 @@ def test_the_model_answers_the_same_each_time_and_the_loop_lives_meanwhile(engin
 
 
 @pytest.mark.models
+def test_a_seed_decides_a_drawn_answer_whatever_else_is_asked_meanwhile(engine: CTranslate2Engine) -> None:
+    """CTranslate2 itself reads its seed once a thread; see llm_ctranslate2.py."""
+
+    async def ask(seeds: list[int]) -> list[str]:
+        asked = [engine.chat("You are helpful.", "Tell me a story.", 16, temperature=0.7 if seed else 0.0, seed=seed) for seed in seeds]
+        return list(await asyncio.gather(*asked))
+
+    first, again = asyncio.run(ask([1, 2, 0, 1, 2**40])), asyncio.run(ask([0, 2, 1]))
+    assert first[0] == first[3] == again[2]
+    assert first[1] == again[1]
+    assert first[2] == again[0]
+    assert len({first[0], first[1], first[2], first[4]}) == 4
+
+
+@pytest.mark.models
 def test_the_tokenizer_gives_every_text_back(engine: CTranslate2Engine, home: Path) -> None:
     from tokenizers import Tokenizer
 

@@ -100,6 +100,15 @@ def test_the_first_model_is_asked_deterministically(server: Server) -> None:
     assert server.asked[1][1] is None
 
 
+def test_a_drawn_answer_says_its_temperature_and_seed_and_a_likeliest_one_no_seed(server: Server) -> None:
+    one = engine()
+    chat(one, "hello")
+    asyncio.run(one.chat("", "hello", 7, temperature=0.7, seed=3))
+    plain, sampled = (body for _, _, body in server.asked[1:])
+    assert "seed" not in plain
+    assert (sampled["temperature"], sampled["seed"]) == (0.7, 3)
+
+
 def test_model_and_key_come_from_the_environment_and_errors_keep_the_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MURAKKAB_LLM_MODEL", "mine")
     monkeypatch.setenv("MURAKKAB_LLM_KEY", "geheim")
