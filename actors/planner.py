@@ -118,6 +118,7 @@ class Planner:
 
     def _observed(self, msg: Observed, now: float) -> Iterator[Command]:
         """What was found says where to look, the remaining words what to do there."""
+        self.first_asked = min(self.first_asked, now)
         name = f"{msg.job}:{msg.stage}"
         if name in self.pending and now - self.pending[name].since < FORGET_S:
             return
@@ -148,12 +149,13 @@ class Planner:
             error = waits.refusals[-1]
             if waits.observed is not None:
                 error = f"after {waits.observed.stage}, '{waits.request.description[:80]}' cannot be planned: {error}"
-            yield from self._refuse(waits.observed.job if waits.observed else job, error, now)
+            about = waits.observed
+            yield from self._refuse(about.job if about else job, error, now, about.stage if about else "")
 
-    def _refuse(self, job: str, error: str, now: float) -> Iterator[Command]:
+    def _refuse(self, job: str, error: str, now: float, stage: str = "") -> Iterator[Command]:
         """Says no; but not while the first host may still be about to say what it brings: who asked asks again soon."""
         if self.host_heard or now - self.first_asked >= self.patience_s:
-            yield Send(WorkflowRefused(job=job, error=error))
+            yield Send(WorkflowRefused(job=job, error=error, stage=stage))
 
     def _proposed(self, asked: Propose, proposal: object, error: str, now: float) -> Iterator[Command]:
         waits = self.pending.get(asked.job)

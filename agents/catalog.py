@@ -95,6 +95,7 @@ AGENTS: tuple[Agent, ...] = (
             "appears",
             "recognize",
             "detect objects",
+            "how many",
         ),
     ),
     Agent(

@@ -49,6 +49,8 @@ AGENTS: tuple[Agent, ...] = (
             "calculate",
             "reasoning",
             "step by step",
+            "how many",
+            "how much",
         ),
     ),
     Agent(

@@ -52,6 +52,7 @@ class Traits(TypedDict, total=False):
     answers: bool
     seeks: bool
     presents: bool
+    only_asked: bool
     noun: str
 
 

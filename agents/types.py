@@ -170,28 +170,26 @@ class Number(Struct, frozen=True):
     value: float = 0.0
 
 
-TYPES: dict[str, type[Struct]] = {
-    t.__name__: t
-    for t in (
-        Media,
-        Video,
-        Document,
-        Text,
-        Scene,
-        Frames,
-        Audio,
-        Transcript,
-        Detections,
-        Summary,
-        VectorIndex,
-        Passages,
-        VideoReport,
-        QuestionAnswer,
-        Number,
-        *MATHS_TYPES,
-        *CODE_TYPES,
-    )
-}
+_OURS: tuple[type[Struct], ...] = (
+    Media,
+    Video,
+    Document,
+    Text,
+    Scene,
+    Frames,
+    Audio,
+    Transcript,
+    Detections,
+    Summary,
+    VectorIndex,
+    Passages,
+    VideoReport,
+    QuestionAnswer,
+    Number,
+    *MATHS_TYPES,
+    *CODE_TYPES,
+)
+TYPES: dict[str, type[Struct]] = {t.__name__: t for t in _OURS}
 
 
 def artifacts_in(value: object) -> list[ArtifactRef]:

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import msgspec
 
 from ..bus.messages import JobProgress, JobResult, Plan
+from .answers import print_answer
 from .job import Job, JobFailed, JobHandle, Result
 from .session import BadRequest
 from .trace import draw, rebuild
@@ -153,37 +154,6 @@ def print_plan(plan: Plan | None, out: TextIO) -> None:
     for stage in flow.stages:
         choice = chosen[stage.name]
         print(f"  {stage.name:<12} {choice.implementation + ' on ' + choice.hardware:<36} {stage.call or stage.agent}", file=out)
-
-
-def print_answer(answer: list[Any], out: TextIO) -> None:
-    for part in answer:
-        print(file=out)
-        match part:
-            case {"objects_seen": seen, "objects_mentioned": mentioned}:
-                print(f"{part['name']}", file=out)
-                for o in seen:
-                    print(f"  seen       {o['label']:<14} {o['start_s']:6.1f} s to {o['end_s']:6.1f} s   score {o['score']:.2f}", file=out)
-                for o in mentioned:
-                    print(f'  mentioned  {o["label"]:<14} {o["start_s"]:6.1f} s   "{o["quote"]}"', file=out)
-                if not seen and not mentioned:
-                    print("  no objects seen or mentioned", file=out)
-                for line in part["summary"].splitlines():
-                    print(f"  summary    {line}", file=out)
-                if part.get("summary_dropped"):
-                    print(
-                        f"  ({len(part['summary_dropped'])} sentences of the language model were dropped: they contradict the facts)",
-                        file=out,
-                    )
-            case {"question": question, "answer": text}:
-                print(f"question   {question}\nanswer     {text}", file=out)
-                for e in part.get("evidence", ()):
-                    print(f'  {e["name"]} {e["start_s"]:.1f} s ({e["kind"]}, {e["score"]:.2f}): "{e["text"]}"', file=out)
-            case {"question": question, "items": items}:
-                print(f"found for '{question}'", file=out)
-                for e in items:
-                    print(f'  {e["name"]} {e["start_s"]:.1f} s ({e["kind"]}, {e["score"]:.2f}): "{e["text"]}"', file=out)
-            case _:
-                print(json.dumps(part, indent=2), file=out)
 
 
 def print_cost(result: Result, out: TextIO) -> None:

@@ -324,3 +324,23 @@ def test_check_sees_an_index_of_another_medium() -> None:
     list(planner.on(Heard(Indexed(tenant="t", media_hash="b" * 64, index=INDEX)), 0.0))
     with pytest.raises(ActorBug, match="of another medium"):
         planner.check()
+
+
+def test_nothing_is_refused_before_a_first_host_has_said_what_it_brings() -> None:
+    planner = Planner(LIBRARY, patience_s=5.0)
+    pizza = ask("Order me a pizza")
+    (command,) = planner.on(Heard(pizza), 0.0)
+    assert isinstance(command, Do)
+    assert list(planner.on(Outcome(command.errand, Proposal(())), 0.1)) == [], "the conductor asks again soon"
+    (command,) = planner.on(Heard(pizza), 2.0)
+    assert isinstance(command, Do)
+    list(planner.on(Heard(LibraryOffered(host="h")), 2.1))
+    (command,) = planner.on(Outcome(command.errand, Proposal(())), 2.2)
+    assert isinstance(command, Send)
+    assert isinstance(command.msg, WorkflowRefused)
+    alone = Planner(LIBRARY, patience_s=5.0)
+    list(alone.on(Heard(pizza), 0.0))
+    (command,) = alone.on(Heard(replace(pizza, job="k")), 6.0)
+    assert isinstance(command, Do)
+    (command,) = alone.on(Outcome(command.errand, Proposal(())), 6.1)
+    assert isinstance(command, Send), "no host came"
