@@ -133,8 +133,9 @@ def _require(node: Node, param: str, take: Take, draft: Draft, path: tuple[str, 
         node.given[param] = draft.request.known[known]
     elif draft.inputs_fit(take.type):
         node.sources[param] = FROM_INPUTS
-    # where the words may give the value as it is, they are not sent through another agent first
-    elif (agent := _cheapest(take.type, draft, path, math.inf if take.literal else FROM_WORDS)) is not None:
+    elif take.literal and not draft.request.inputs:  # the words give it as it is, rather than through another agent
+        node.given[param] = literal(draft.request.description, take.type)
+    elif (agent := _cheapest(take.type, draft, path, node)) is not None:
         step = draft.add(agent, before=node.id)
         node.sources[param] = step.id
         draft.repairs.append(f"{agent.name} put in, since {node.agent.name} takes a {take.type}")
@@ -155,7 +156,7 @@ def _unstarve(node: Node, draft: Draft, path: tuple[str, ...]) -> None:
             node.sources[param] = FROM_INPUTS
         elif source := source_for(node, take, draft):
             node.sources[param] = source
-        elif (agent := _cheapest(take.type, draft, path)) is not None:
+        elif (agent := _cheapest(take.type, draft, path, node)) is not None:
             step = draft.add(agent, before=node.id)
             node.sources[param] = step.id
             draft.repairs.append(f"{agent.name} put in, since {node.agent.name} can take a {take.type}")
@@ -181,17 +182,17 @@ def _offer(node: Node, param: str, take: Take, draft: Draft) -> None:
 # --- the search -----------------------------------------------------------------------------------------------------------------
 
 
-def _cheapest(wanted: str, draft: Draft, path: tuple[str, ...], from_words: float = FROM_WORDS) -> Agent | None:
-    """The agent that gives a type with the fewest new calls; None when none can be fed. Agents on the path are being fed already."""
-    costs = agent_costs(draft, from_words)
+def _cheapest(wanted: str, draft: Draft, path: tuple[str, ...], node: Node) -> Agent | None:
+    """The agent that gives a type to `node` with the fewest new calls; None when none can be fed. Agents on the path are being fed already."""
+    costs = agent_costs(draft, math.inf if draft.request.inputs else FROM_WORDS, node)
     options = [a for a in draft.library.producers(wanted) if not a.only_asked and a.name not in path and costs[a.name] < math.inf]
     return min(options, key=lambda a: costs[a.name] + (0.0 if a.gives == wanted else INEXACT), default=None)
 
 
-def agent_costs(draft: Draft, from_words: float = FROM_WORDS) -> dict[str, float]:
+def agent_costs(draft: Draft, from_words: float = FROM_WORDS, node: Node | None = None) -> dict[str, float]:
     """Agent name to the number of calls that it takes to have its output, itself counted; infinite when it cannot be fed.
 
-    `from_words` is what a value from the job's words counts for.
+    `from_words` is what a value from the job's words counts for. Nothing can be fed from what waits for `node`.
 
     The least fixed point of cost(agent) = 1 + sum over its parameters of the least cost of what gives them: a shortest
     derivation in an and/or graph (Knuth 1977, "A generalization of Dijkstra's algorithm"), here by relaxation.
@@ -199,10 +200,13 @@ def agent_costs(draft: Draft, from_words: float = FROM_WORDS) -> dict[str, float
     agents = [a for a in draft.library.agents.values() if _callable(a)]
     costs = dict.fromkeys(draft.library.agents, math.inf)
     types = {t.type for a in agents for t in a.takes.values()}
-    there = {t for t in types if _there(t, draft)}
+    there = {t for t in types if _there(t, draft, node)}
     while True:
         least = {
-            t: min((costs[a.name] + (0.0 if a.gives == t else INEXACT) for a in draft.library.producers(t)), default=math.inf)
+            t: min(
+                (costs[a.name] + (0.0 if a.gives == t else INEXACT) for a in draft.library.producers(t) if not a.only_asked),
+                default=math.inf,
+            )
             for t in types
         }
         changed = False
@@ -231,12 +235,12 @@ def _callable(agent: Agent) -> bool:
     return all("default" in parts.get(name, {}) or parts.get(name, {}).get("type") == "string" for name in agent.args.get("required", ()))
 
 
-def _there(wanted: str, draft: Draft) -> bool:
+def _there(wanted: str, draft: Draft, node: Node | None) -> bool:
     types = draft.library.types
     return (
         draft.inputs_fit(wanted)
         or any(types.is_a(t, wanted) for t in draft.request.known)
-        or any(types.is_a(n.agent.gives, wanted) for n in draft.nodes.values())
+        or any(types.is_a(n.agent.gives, wanted) and not (node and draft.reaches(n.id, node.id)) for n in draft.nodes.values())
     )
 
 
