@@ -144,7 +144,9 @@ def _number_beside(keys: set[str], words: list[str]) -> float | None:
         if _stem(word) not in keys:
             continue
         for back in (1, 2):
-            if at >= back and (value := _number(words[at - back])) is not None and value != 1:  # "one frame" is no count
+            if (
+                at >= back and (value := _number(words[at - back])) is not None and words[at - back] != "one"
+            ):  # "one frame every minute" is no count
                 return value
         for ahead in (1, 2):
             if (

@@ -24,7 +24,7 @@ def shape(draft: Draft, kind: str, rest: str = "") -> Workflow:
         stage = Stage(
             node.id,
             node.agent.name,
-            tuple(Edge(p, s if s != FROM_INPUTS else "") for p, s in node.sources.items()),
+            tuple(Edge(p, s, _type(node, p, draft)) for p, s in node.sources.items()),
             _depth(node, out),
             node.agent.many,
             _flags(node, draft),
@@ -37,6 +37,14 @@ def shape(draft: Draft, kind: str, rest: str = "") -> Workflow:
         except BadWorkflow as error:
             raise CannotPlan(str(error)) from None
     return Workflow(tuple(stages), tuple(draft.answer), kind, rest)
+
+
+def _type(node: Node, param: str, draft: Draft) -> str:
+    """Of what flows into a parameter: what its source gives, or what of the inputs fits it."""
+    source, wanted = node.sources[param], node.agent.takes[param].type
+    if source != FROM_INPUTS:
+        return draft.nodes[source].agent.gives
+    return next((t for t in draft.input_types() if draft.library.types.is_a(t, wanted)), wanted)
 
 
 def _depth(node: Node, out: dict[str, Axes]) -> int:
