@@ -9,29 +9,24 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from msgspec.structs import replace
 
 from ..bus.messages import (
     CancelJob,
     Counted,
-    Ended,
-    Extended,
     HostHeartbeat,
-    Indexed,
     JobAccepted,
     JobList,
     JobLog,
+    JobProgress,
     JobRefused,
     JobResult,
     ListJobs,
-    Lowered,
     Message,
-    Plan,
+    Observed,
     PlanMade,
-    Planned,
     PlanRefused,
     Record,
     Retried,
@@ -45,18 +40,12 @@ from ..bus.messages import (
     WorkflowMade,
     WorkflowRefused,
 )
-from ..planner.axes import BadWorkflow
 from ..planner.request import refusal
 from .core import ActorBug, Command, Event, Heard, Outcome, Replayed, Reply, Resumed, Send, Settle, Wake, Woke, Write
 from .jobs import Job, replay
-from .planning import extended, question
-from .pools import Pools
+from .planning import Planning, ask_key
 from .run import Task
 
-ASK_AGAIN_S = 2.0
-ASK_FIRST_S = 0.2
-ASKS_SOON = 25
-PROGRESS_EVERY_S = 0.2
 SWEEP_EVERY_S = 2.0
 ATTEMPTS_MAX = 3
 HOST_SILENT_S = 10.0
@@ -64,33 +53,12 @@ GRACE_S = 30.0
 """Added to a task's own time limit before the conductor gives its attempt up; workers give up first."""
 LOAD_PATIENCE_S = 60.0
 """A stage whose instances did nothing but fail for so long fails its job with their reason; workers start them again meanwhile."""
-ASKS_MAX = 900
-"""Half an hour of asking for a plan that no host can run; then the job fails with the reason."""
-INLINE_MAX = 1_000
-"""Bytes of an output that travel in messages; so that a stage that gathers some hundred of them fits into one message."""
-ANSWER_INLINE_MAX = 100_000
-"""Likewise for what is the job's answer: a client without our library should find it in the result."""
-REMEMBERED = 10_000
-"""Ended jobs whose names are kept, so that a submission that is sent again starts nothing twice."""
-
-Status = Literal["done", "failed", "cancelled"]
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
-@dataclass(slots=True)
-class State:
-    """All that the conductor knows. `check` holds after every event."""
+class Conductor(Planning):
+    """All jobs. `Planning` says how a job comes to its plan, `Running` how its tasks are released and how it ends."""
 
-    jobs: dict[str, Job] = field(default_factory=dict)
-    ended: dict[str, str] = field(default_factory=dict)
-    """Ended job to its tenant, newest last."""
-    pools: Pools = field(default_factory=Pools)
-    unsent: dict[str, Job] = field(default_factory=dict)
-    """While replaying: ended jobs whose result has not been seen in the stream."""
-    live: bool = False
-
-
-class Conductor:
     role: ClassVar[str] = "conductor"
     hears: ClassVar[tuple[type[Message], ...]] = (
         SubmitJob,
@@ -105,9 +73,6 @@ class Conductor:
     )
     replays: ClassVar[tuple[type[Message], ...]] = (JobLog, JobResult)
     works: ClassVar[tuple[type[Message], ...]] = (TaskResults,)
-
-    def __init__(self) -> None:
-        self.state = State()
 
     def on(self, event: Event, now: float) -> Iterable[Command]:
         match event:
@@ -185,110 +150,7 @@ class Conductor:
         yield from self._end(job, "cancelled", "cancelled by its tenant", now)
         yield Reply(key, JobAccepted(tenant=msg.tenant, job=msg.job), after_records=msg.job)
 
-    # --- planning -------------------------------------------------------------------------------------------------------------
-
-    def _ask(self, job: Job, now: float) -> Iterator[Command]:
-        """Asks the planner or the optimizer, and again later; an answer that comes twice is ignored."""
-        job.asks += 1
-        yield Send(question(job), trace=job.submit.traceparent)
-        # whoever has just been started may not listen yet: soon again at first, then seldom
-        yield Wake(ASK_FIRST_S if job.asks <= ASKS_SOON else ASK_AGAIN_S, f"ask-{job.asking}:{job.name}")
-
-    def _planned(self, msg: Message, now: float) -> Iterator[Command]:
-        job = self.state.jobs.get(getattr(msg, "job", ""))
-        if job is None:
-            return
-        match msg:
-            case WorkflowMade(workflow=workflow) if job.phase == "planning":
-                job.phase, job.workflow, job.asks = "optimizing", workflow, 0
-                yield Write(job.tenant, job.name, Lowered(workflow, now))
-                yield from self._ask(job, now)
-            case WorkflowRefused(error=error) if job.phase == "planning":
-                yield from self._end(job, "failed", error, now)
-            case PlanMade(plan=plan) if job.phase == "optimizing":
-                yield Write(job.tenant, job.name, Planned(plan, now))
-                job.note = ""
-                for task in job.begin(plan, now):
-                    self._enqueue(job, task)
-                yield from self._progress(job)
-                if job.submit.explain:
-                    yield from self._end(job, "done", "", now)
-                    return
-                yield from self._release(now)
-                yield from self._go_on(job, now)
-            case WorkflowRefused(error=error) if job.asking == "observing":
-                yield from self._end(job, "failed", error, now)
-            case WorkflowExtended(stage=stage) if job.asking == "observing" and stage == job.observing:
-                yield from self._extend(job, msg, now)
-            case PlanMade(plan=plan) if job.asking == "extending" and plan.workflow == job.extension:
-                yield from self._grow(job, plan, now)
-            case PlanRefused(error=error, wait=wait) if job.asking in ("optimizing", "extending"):
-                job.note = error
-                if not wait or job.asks > ASKS_MAX:
-                    yield from self._end(job, "failed", error, now, infeasible=not wait and job.run is None)
-                else:
-                    yield from self._progress(job)
-
-    # --- observation ----------------------------------------------------------------------------------------------------------
-
-    def _go_on(self, job: Job, now: float) -> Iterator[Command]:
-        """Shows the planner what it wanted to see, and ends the job when nothing is left."""
-        if job.over:
-            yield from self._end(job, "done", "", now)
-        elif not job.asking and (stage := job.to_observe()):
-            job.observing, job.asks = stage, 0
-            yield from self._ask(job, now)
-
-    def _extend(self, job: Job, msg: WorkflowExtended, now: float) -> Iterator[Command]:
-        if not msg.stages:
-            yield from self._grow(job, None, now, msg.note)
-            return
-        try:
-            job.extension = extended(job, msg)
-        except BadWorkflow as error:
-            yield from self._end(job, "failed", f"after stage {msg.stage}, the planner's next step cannot run: {error}", now)
-            return
-        job.extension_note, job.asks = msg.note, 0
-        yield from self._ask(job, now)
-
-    def _grow(self, job: Job, plan: Plan | None, now: float, note: str = "") -> Iterator[Command]:
-        stage, note = job.observing, note or job.extension_note
-        yield Write(job.tenant, job.name, Extended(stage, plan, now, note))
-        for task in job.extend(stage, plan, note):
-            self._enqueue(job, task)
-        yield from self._progress(job)
-        yield from self._release(now)
-        yield from self._go_on(job, now)
-
     # --- tasks ----------------------------------------------------------------------------------------------------------------
-
-    def _enqueue(self, job: Job, task: Task) -> None:
-        self.state.pools.enqueue(job.pool_of(task[0]), job.tenant, job.name, task)
-
-    def _release(self, now: float) -> Iterator[Command]:
-        for pool, name, (stage, index) in self.state.pools.release():
-            job = self.state.jobs[name]
-            assert job.run is not None
-            run = job.run.stages[stage]
-            job.released[(stage, index)] = now
-            yield Send(
-                TaskReady(
-                    pool=pool,
-                    tenant=job.tenant,
-                    job=name,
-                    stage=stage,
-                    index=index,
-                    attempt=job.attempt.get((stage, index), 1),
-                    agent=run.stage.agent,
-                    implementation=run.choice.implementation,
-                    inputs=job.run.inputs_of(stage, index),
-                    args=run.stage.args,
-                    timeout_s=run.choice.timeout_s,
-                    inline_max=ANSWER_INLINE_MAX if run.stage.observe or stage in job.run.plan.workflow.answer else INLINE_MAX,
-                ),
-                after_records=name,
-                trace=job.submit.traceparent,
-            )
 
     def _results(self, msg: TaskResults, key: str, now: float) -> Iterator[Command]:
         """Counts each result once. The message is settled when every record that it causes is stored."""
@@ -350,48 +212,17 @@ class Conductor:
                 yield Send(replace(msg, status="failed", error=error, answer=(), plan=None, stages=()))
             return
         job = self.state.jobs.get(getattr(msg, "job", ""))
-        if job is not None:
-            where = f"stage {msg.stage}: " if isinstance(msg, TaskReady) else ""
+        if job is not None and not isinstance(msg, JobProgress):
+            where = f"stage {msg.stage}: " if isinstance(msg, TaskReady | Observed) else ""
             yield from self._end(job, "failed", f"{where}{error}", now)
 
-    # --- the end --------------------------------------------------------------------------------------------------------------
-
-    def _end(
-        self, job: Job, status: Status, error: str, now: float, settles: tuple[str, ...] = (), infeasible: bool = False
-    ) -> Iterator[Command]:
-        ended = Ended(status, error, now, infeasible)
-        self._close(job, ended)
-        yield Write(job.tenant, job.name, ended, settles=settles)
-        yield from self._tell(job)
-        yield from self._release(now)
-
-    def _close(self, job: Job, ended: Ended) -> None:
-        job.ended, job.phase = ended, ended.status
-        self.state.pools.drop(job.name)
-        del self.state.jobs[job.name]
-        self.state.ended[job.name] = job.tenant
-        while len(self.state.ended) > REMEMBERED:
-            del self.state.ended[next(iter(self.state.ended))]
-
-    def _tell(self, job: Job) -> Iterator[Command]:
-        """The result, and what became known by it; after the log, so that nothing is told that could be undone."""
-        for index in _indexes(job):
-            yield Send(index, after_records=job.name, trace=job.submit.traceparent)
-        yield Send(job.progress(), after_records=job.name)
-        yield Send(job.result(), after_records=job.name, trace=job.submit.traceparent)
-
     # --- time -----------------------------------------------------------------------------------------------------------------
-
-    def _progress(self, job: Job) -> Iterator[Command]:
-        if not job.progress_due:
-            job.progress_due = True
-            yield Wake(PROGRESS_EVERY_S, f"progress:{job.name}")
 
     def _woke(self, key: str, now: float) -> Iterator[Command]:
         what, _, name = key.partition(":")
         job = self.state.jobs.get(name)
         match what:
-            case "ask-planning" | "ask-optimizing" | "ask-observing" | "ask-extending" if job is not None and what == f"ask-{job.asking}":
+            case _ if job is not None and job.asking and key == ask_key(job):
                 yield from self._ask(job, now)
             case "progress" if job is not None:
                 job.progress_due = False
@@ -481,16 +312,3 @@ def _job_id(msg: SubmitJob, key: str, now: float) -> str:
 
 def _blame(failed: TaskFailed) -> str:
     return failed.error if failed.bad_input else f"stage {failed.stage}: {failed.error} (attempt {failed.attempt} of {ATTEMPTS_MAX})"
-
-
-def _indexes(job: Job) -> list[Indexed]:
-    """The vector indexes that a job made, one message a video."""
-    if job.run is None or job.ended is None or job.ended.status != "done":
-        return []
-    found = []
-    for run in job.run.stages.values():
-        if run.stage.agent == "VectorIndexer" and not run.stage.args.get("partial"):
-            for output in run.output.values():
-                if isinstance(output, dict) and "media_hash" in output:
-                    found.append(Indexed(tenant=job.tenant, media_hash=output["media_hash"], index=output))
-    return found

@@ -32,7 +32,7 @@ from ..bus.subjects import pool
 from .run import DagRun, Task
 
 OBSERVE_MAX = 8
-"""How often a job's workflow may grow by what was observed; then it ends as it is."""
+"""How often a job's workflow may grow by what was observed; then it ends as it is, and its note says so."""
 
 Phase = Literal["planning", "optimizing", "running", "done", "failed", "cancelled"]
 
@@ -64,6 +64,8 @@ class Job:
     extension_note: str = ""
     observed: list[str] = field(default_factory=list)
     """Stages whose observation is answered."""
+    grown: int = 0
+    """How many of the answers were more stages."""
     found: list[str] = field(default_factory=list)
     """What the planner said of each."""
 
@@ -81,9 +83,11 @@ class Job:
 
     def to_observe(self) -> str:
         """A stage that the planner is to look at next; empty when there is none, or it has gone on often enough."""
-        if self.run is None or len(self.observed) >= OBSERVE_MAX:
-            return ""
-        return next((n for n in self.run.observes if self.run.stages[n].complete and n not in self.observed), "")
+        return next(iter(self._unseen()), "") if self.grown < OBSERVE_MAX else ""
+
+    def _unseen(self) -> list[str]:
+        """Stages that are done, are to be looked at, and have not been."""
+        return [n for n in self.run.observes if self.run.stages[n].complete and n not in self.observed] if self.run is not None else []
 
     @property
     def name(self) -> str:
@@ -112,6 +116,7 @@ class Job:
         self.found += [note] if note else []
         if plan is None:
             return []
+        self.grown += 1
         self.workflow = plan.workflow
         return self.run.extend(plan)
 
@@ -159,6 +164,10 @@ class Job:
             for name, r in self.run.stages.items()
         ]
 
+    def _given_up(self) -> list[str]:
+        unseen = self._unseen() if self.grown >= OBSERVE_MAX else []
+        return [f"what {', '.join(unseen)} gave was not looked at: a job grows {OBSERVE_MAX} times at most"] if unseen else []
+
     def result(self) -> JobResult:
         """The one end; the job must have `ended`."""
         assert self.ended is not None
@@ -170,7 +179,7 @@ class Job:
             answer=tuple(self.run.answer()) if self.run is not None and self.ended.status == "done" else (),
             error=self.ended.error,
             infeasible=self.ended.infeasible,
-            note="; ".join(self.found),
+            note="; ".join([*self.found, *self._given_up()]),
             plan=self.run.plan if self.run is not None else None,
             stages=tuple(stage_reports(self)),
             time_s=round(self.ended.at - self.at, 6),

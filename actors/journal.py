@@ -73,7 +73,7 @@ class Journal:
         while True:
             msg = JobLog(tenant=log.tenant, job=job, records=tuple(e.record for e in log.waiting[:count]))
             data = encode(msg)
-            if len(data) <= BYTES_MAX or count == 1:
+            if len(data) <= min(BYTES_MAX, self.link.max_payload * 6 // 10) or count == 1:
                 break
             count //= 2
         log.flying, log.waiting = log.waiting[:count], log.waiting[count:]

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-from msgspec.structs import replace
-
 from ..agents.library import Implementation
 from ..bus.messages import HostHeartbeat, JobResult, LibraryOffered, MakePlan, Message, Offer, PlanMade, PlanRefused, StageReport
-from ..planner.choose import Candidate, Infeasible, NoOffer, Profile, Rates, choose, joined
+from ..planner.choose import Candidate, Infeasible, NoOffer, Profile, Rates, choose
 from ..planner.shelf import Shelf
-from .core import ActorBug, Command, Event, Heard, Replayed, Resumed, Send, Wake, Woke
+from .core import ActorBug, Command, Event, Heard, Outcome, Replayed, Resumed, Send, Wake, Woke
 
 HOST_SILENT_S = 10.0
 SWEEP_EVERY_S = 5.0
@@ -45,6 +43,8 @@ class Optimizer:
                     self._learn(report)
             case Heard(msg=LibraryOffered() as msg) | Replayed(msg=LibraryOffered() as msg):
                 self.shelf.offered(msg)
+            case Outcome(errand=errand, error=error) if isinstance(made := getattr(errand, "msg", None), PlanMade):
+                return [Send(PlanRefused(job=made.job, error=error, seen=len(made.plan.workflow.stages)))]
             case Resumed() | Woke():
                 self.hosts = {h: (at, b) for h, (at, b) in self.hosts.items() if now - at < HOST_SILENT_S}
                 return [Wake(SWEEP_EVERY_S, "sweep")] if not isinstance(event, Resumed) or not self.hosts else ()
@@ -70,14 +70,12 @@ class Optimizer:
         candidates = {(o.agent, o.implementation, o.hardware): self._candidate(o, warm) for o in seen}
         bounds = (msg.quality_floor, msg.budget_usd)
         try:
-            kept = {c.stage for c in msg.chosen}
-            open_ = replace(msg.workflow, stages=tuple(s for s in msg.workflow.stages if s.name not in kept))
-            plan = choose(open_, msg.constraints, offers, candidates, *bounds)
-            return Send(PlanMade(job=msg.job, plan=joined(msg.workflow, (*msg.chosen, *plan.choices)), explain=msg.explain))
+            plan = choose(msg.workflow, msg.constraints, offers, candidates, *bounds, msg.chosen)
+            return Send(PlanMade(job=msg.job, plan=plan, explain=msg.explain))
         except NoOffer as error:
-            return Send(PlanRefused(job=msg.job, error=str(error), wait=True))
+            return Send(PlanRefused(job=msg.job, error=str(error), wait=True, seen=len(msg.workflow.stages)))
         except Infeasible as error:
-            return Send(PlanRefused(job=msg.job, error=str(error)))
+            return Send(PlanRefused(job=msg.job, error=str(error), seen=len(msg.workflow.stages)))
 
     def _candidate(self, offer: Offer, warm: set[Key]) -> Candidate:
         key = (offer.agent, offer.implementation, offer.hardware)

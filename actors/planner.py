@@ -76,6 +76,8 @@ class Planner:
                 return list(self._observed(msg, now))
             case Outcome(errand=Propose() as asked, value=value, error=error):
                 return list(self._proposed(asked, value, error, now))
+            case Outcome(errand=errand, error=error) if isinstance(made := getattr(errand, "msg", None), WorkflowMade | WorkflowExtended):
+                return [Send(WorkflowRefused(job=made.job, error=error, stage=getattr(made, "stage", "")))]
             case Heard(msg=Indexed() as msg) | Replayed(msg=Indexed() as msg):
                 self.indexes[(msg.tenant, msg.media_hash)] = msg.index
             case Heard(msg=LibraryOffered() as msg) | Replayed(msg=LibraryOffered() as msg):

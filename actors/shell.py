@@ -196,7 +196,7 @@ class Shell:
             role=token(self.actor.role), on=subject, reason=reason[:1_000], start=data[:1_000].decode("utf-8", "backslashreplace")
         )
         log.warning("dead letter from %s: %s", subject, reason)
-        self._store(letter, (), "")
+        self._store(letter, encode(letter), (), "")
 
     # --- commands out -----------------------------------------------------------------------------------------------------------
 
@@ -232,23 +232,23 @@ class Shell:
                 self._take(pool, upto)
 
     def _send(self, msg: Message, settles: tuple[str, ...], trace: str) -> None:
+        data = encode(msg)
+        if len(data) > self.link.max_payload - 1_000:
+            # a server would cut our connection for it; so it is refused here, where somebody can be told
+            self._too_large(msg, len(data))
+            return
         if msg.stream:
-            self._store(msg, settles, trace)
+            self._store(msg, data, settles, trace)
         else:
-            self.link.publish(subject_of(msg), encode(msg), {tracing.HEADER: trace} if trace else None)
+            self.link.publish(subject_of(msg), data, {tracing.HEADER: trace} if trace else None)
             self._settle(settles)
         metrics.sent(msg)
         if isinstance(msg, JobResult):
             self.journal.forget(msg.job)
 
-    def _store(self, msg: Message, settles: tuple[str, ...], trace: str) -> None:
+    def _store(self, msg: Message, data: bytes, settles: tuple[str, ...], trace: str) -> None:
         self._sent += 1
-        data = encode(msg)
         subject = subject_of(msg)
-        if len(data) > self.link.max_payload - 1_000:
-            # a server would cut our connection for it; so it is refused here, where somebody can be told
-            self._too_large(msg, len(data))
-            return
         headers = {"Nats-Msg-Id": message_id(msg, f"{self.writer}/{self._sent}")}
         if trace:
             headers[tracing.HEADER] = trace

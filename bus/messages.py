@@ -50,6 +50,8 @@ class Edge(Struct, frozen=True):
 
     param: str
     stage: str = ""
+    type: str = ""
+    """The type of what flows along it, when a planner has made the edge."""
 
 
 class Stage(Struct, frozen=True):
@@ -296,6 +298,8 @@ class WorkflowRefused(Message, frozen=True, tag="workflow_refused"):
     subject: ClassVar[str] = "mk.v1.plan.refused"
     job: Id
     error: str
+    stage: str = ""
+    """The observed one, when it is about what was to come after an observation."""
 
 
 class Observed(Message, frozen=True, tag="observed"):
@@ -329,6 +333,8 @@ class WorkflowExtended(Message, frozen=True, tag="workflow_extended"):
     """The answer from now on; empty leaves it as it was."""
     note: str = ""
     """What was found and why it goes on so, for people."""
+    seen: int = 0
+    """How many stages the workflow had that these are for; 0 if that does not matter. For one that has grown since, they are not taken."""
 
 
 class MakePlan(Message, frozen=True, tag="make_plan"):
@@ -367,6 +373,8 @@ class PlanRefused(Message, frozen=True, tag="plan_refused"):
     error: str
     wait: bool = False
     """True while a host that can do it may still appear."""
+    seen: int = 0
+    """How many stages the workflow had that this is about; 0 if that does not matter."""
 
 
 # --- tasks: conductor -> worker -> conductor ----------------------------------------------------------------------------

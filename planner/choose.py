@@ -95,13 +95,19 @@ def choose(
     candidates: Mapping[tuple[str, str, str], Candidate],
     quality_floor: float | None = None,
     budget_usd: float | None = None,
+    chosen: Sequence[Choice] = (),
 ) -> Plan:
-    """A choice for every stage. `offers` by agent; `candidates` by (agent, implementation, hardware).
+    """A choice for every stage. `offers` by agent; `candidates` by (agent, implementation, hardware). What was `chosen` before
+    stays, and its cost counts.
 
     Raises NoOffer or Infeasible.
     """
     choices = []
+    kept = {c.stage: c for c in chosen}
     for stage in workflow.stages:
+        if stage.name in kept:
+            choices.append(kept[stage.name])
+            continue
         open_to = [candidates[(o.agent, o.implementation, o.hardware)] for o in offers.get(stage.agent, ())]
         if not open_to:
             raise NoOffer(f"no host can run {stage.agent} (stage '{stage.name}'); see: murakkab doctor")
@@ -115,13 +121,8 @@ def choose(
     cost_usd = sum(c.cost_usd for c in choices)
     if budget_usd is not None and cost_usd > budget_usd:
         if goals[0] != "MIN_COST":  # what was wanted first is too dear: the cheapest may still do
-            return choose(workflow, ("MIN_COST", *goals), offers, candidates, quality_floor, budget_usd)
+            return choose(workflow, ("MIN_COST", *goals), offers, candidates, quality_floor, budget_usd, chosen)
         raise Infeasible(f"budget ${budget_usd:.3g} cannot be met: the cheapest plan here is estimated at ${cost_usd:.3g}")
-    return joined(workflow, choices)
-
-
-def joined(workflow: Workflow, choices: Sequence[Choice]) -> Plan:
-    """A plan of these choices; its estimates are their sums."""
     return Plan(workflow, tuple(choices), *(sum(getattr(c, f) for c in choices) for f in ("time_s", "cost_usd", "energy_wh")))
 
 

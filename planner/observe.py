@@ -78,6 +78,7 @@ def extension(observed: Observed, found: Sequence[Focus], note: str, proposal: P
         stages=whole.stages[len(before.stages) :],
         answer=(*before.answer, *answers),
         note=note,
+        seen=len(before.stages),
     )
 
 
@@ -85,7 +86,7 @@ def _placed(stage: Stage, names: Mapping[str, str], library: Library) -> Stage:
     """A stage under its name in the longer workflow, looking closer where its agent can."""
     parts = library.agents[stage.agent].args.get("properties", {})
     closer = {n: p["x-closer"] for n, p in parts.items() if "x-closer" in p}
-    edges = tuple(Edge(e.param, names[e.stage]) for e in stage.edges)
+    edges = tuple(Edge(e.param, names[e.stage], e.type) for e in stage.edges)
     return replace(stage, name=names[stage.name], edges=edges, args={**closer, **stage.args})
 
 

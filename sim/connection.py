@@ -16,6 +16,7 @@ from nats.errors import FlushTimeoutError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
 from .clock import Loop
+from .ledger import Broken
 
 if TYPE_CHECKING:
     from .bus import Server
@@ -61,7 +62,10 @@ class Connection:
 
     def writelines(self, frames: list[bytes]) -> None:
         for frame in frames:
-            self._send(*parse(frame))
+            subject, reply, headers, data = parse(frame)
+            if len(data) > self.max_payload:
+                raise Broken(f"{len(data)} bytes were sent on {subject}: a server would cut the connection")
+            self._send(subject, reply, headers, data)
 
     def jetstream(self, timeout: float = 5) -> Connection:
         return self

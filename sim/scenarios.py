@@ -6,10 +6,12 @@ import hashlib
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..bus.messages import ArtifactRef, Edge, Input, Stage, SubmitJob, Workflow
 from ..planner.axes import BadWorkflow, shapes
 from .faults import Faults
+from .policy import RULE
 
 TENANTS = ("ann", "bob")
 WORDS = {
@@ -32,7 +34,7 @@ class Scenario(Struct):
     """`jobs` is a range; `kinds` are names in KINDS."""
 
     jobs: tuple[int, int] = (1, 6)
-    kinds: tuple[str, ...] = ("spread", "chain", "diamond", "layers", "video", "question", "search")
+    kinds: tuple[str, ...] = ("spread", "chain", "diamond", "layers", "video", "question", "search", "observe")
     hosts: tuple[int, int] = (1, 3)
     clients: tuple[int, int] = (1, 2)
     chaos: bool = True
@@ -55,6 +57,9 @@ SCENARIOS: dict[str, Scenario] = {
     "video": Scenario(kinds=("video", "question"), jobs=(1, 3)),
     # workflows that grow while they run
     "search": Scenario(kinds=("search",), jobs=(1, 3)),
+    "observe": Scenario(kinds=("observe",), jobs=(1, 4)),
+    # the planner's answers come to conductors that ask about another stage, or a longer workflow, by now
+    "overtaken": Scenario(kinds=("observe",), jobs=(3, 6), chaos_s=(60.0, 120.0), faults=Faults(crash_every_s=4.0)),
     "lossy": Scenario(
         kinds=("chain", "spread"), jobs=(1, 2), hosts=(1, 2), chaos_s=(3.0, 15.0), faults=Faults(drop=0.5, duplicate=0.2, late=0.2)
     ),
@@ -66,7 +71,7 @@ SCENARIOS: dict[str, Scenario] = {
         faults=Faults(task_fails=0.3, partition_every_s=3.0, partition_s=15.0, acks_lost=0.4),
     ),
     "wide": Scenario(kinds=("spread",), width=150, jobs=(1, 3)),
-    "small-messages": Scenario(width=60, kinds=("spread", "diamond", "chain"), max_payload=12_000, jobs=(2, 6)),
+    "small-messages": Scenario(width=60, kinds=("spread", "diamond", "chain", "observe"), max_payload=12_000, jobs=(2, 6)),
 }
 
 
@@ -88,7 +93,7 @@ def _submit(kind: str, name: str, tenant: str, scenario: Scenario, dice: Random)
     if kind in WORDS:
         inputs = tuple(_video(dice.randrange(3)) for _ in range(dice.randint(1, 2)))
         return SubmitJob(tenant=tenant, description=WORDS[kind], inputs=inputs, job=name, deadline_s=deadline)
-    make = {"spread": _spread, "chain": _chain, "diamond": _diamond, "layers": _layers}[kind]
+    make = {"spread": _spread, "chain": _chain, "diamond": _diamond, "layers": _layers, "observe": _observe}[kind]
     return SubmitJob(tenant=tenant, description=kind, job=name, workflow=make(scenario.width, dice), deadline_s=deadline)
 
 
@@ -139,7 +144,7 @@ def _layers(width: int, dice: Random) -> Workflow:
             f"n{len(stages)}",
             "Spread" if many else "Sleep",
             edges,
-            dice.choice([0, 1, 1, 2]),
+            dice.choice([0, 1, 1, 2, 3]),
             many,
             {"n": dice.choice([0, 1, 2, 3])} if many else _sleep(dice),
         )
@@ -147,7 +152,16 @@ def _layers(width: int, dice: Random) -> Workflow:
             found = shapes(Workflow((*stages, stage), (stage.name,)))
         except BadWorkflow:
             continue
-        if len(found[stage.name].out) <= 3:
+        if len(found[stage.name].out) <= 4:
             stages.append(stage)
     answer = tuple(s.name for s in dice.sample(stages, dice.randint(1, 2)))
     return Workflow(tuple(stages), answer)
+
+
+def _observe(width: int, dice: Random) -> Workflow:
+    """Some stages of it are looked at, and what comes then nobody has planned; see policy.py."""
+    if dice.random() < 0.3:  # the last is done first, and so looked at first; who starts anew in between looks at the first one first
+        row = tuple(Stage(f"n{n}", "Sleep", args={"ms": 3_000 * (3 - n) + dice.randrange(97)}, observe=True) for n in range(4))
+        return Workflow(row, ("n0", "n3"), rest=RULE)
+    before = _layers(width, dice)
+    return replace(before, stages=tuple(replace(s, observe=dice.random() < 0.5) for s in before.stages), rest=RULE)

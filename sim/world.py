@@ -12,7 +12,6 @@ from ..actors.clustermgr import ClusterManager
 from ..actors.conductor import Conductor
 from ..actors.core import Actor, Command, Event, Woke
 from ..actors.optimizer import Optimizer
-from ..actors.planner import Planner
 from ..actors.pools import AHEAD, UNKNOWN_SLOTS
 from ..actors.worker import Worker
 from ..agents import library
@@ -28,6 +27,7 @@ from .errands import Host
 from .faults import Faults
 from .ledger import Broken, Ledger
 from .planning import Planning
+from .policy import PolicyPlanner
 from .process import Process
 from .scenarios import Ask
 from .story import Story
@@ -36,7 +36,7 @@ LEASE_S = 10.0
 Makers = Mapping[str, Callable[..., Actor]]
 """Role to actor class: the real ones, or broken ones where a test wants to see the ledger bark."""
 
-ACTORS: Makers = {"conductor": Conductor, "planner": Planner, "optimizer": Optimizer, "clustermgr": ClusterManager, "worker": Worker}
+ACTORS: Makers = {"conductor": Conductor, "planner": PolicyPlanner, "optimizer": Optimizer, "clustermgr": ClusterManager, "worker": Worker}
 UNAVAILABLE = frozenset({"openai-whisper/tiny.en", "clip", "openai-compatible", "vllm"})
 """Implementations that simulated hosts do not offer: one of each agent is left."""
 BROUGHT = Implementation("brought-sleep", "Sleep", "simulated:Brought", slots=8, memory_mb=30, quality=1.0, work_s=0.0, load_s=0.1)

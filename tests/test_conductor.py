@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from murakkab.actors.conductor import ASK_AGAIN_S, ASK_FIRST_S, ASKS_SOON, ATTEMPTS_MAX, GRACE_S, PROGRESS_EVERY_S, SWEEP_EVERY_S, Conductor
+from murakkab.actors.conductor import ATTEMPTS_MAX, GRACE_S, SWEEP_EVERY_S, Conductor
 from murakkab.actors.core import Command, Errand, Event, Heard, Outcome, Replayed, Reply, Resumed, Send, Settle, Wake, Woke, Write
+from murakkab.actors.planning import ASK_AGAIN_S, ASK_FIRST_S, ASKS_SOON
 from murakkab.actors.pools import AHEAD
+from murakkab.actors.running import PROGRESS_EVERY_S
 from murakkab.bus.messages import (
     ArtifactRef,
     CancelJob,

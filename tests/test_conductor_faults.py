@@ -24,6 +24,7 @@ from murakkab.bus.messages import (
     Counted,
     Edge,
     Ended,
+    Extended,
     HostHeartbeat,
     Instance,
     JobAccepted,
@@ -32,8 +33,10 @@ from murakkab.bus.messages import (
     MakePlan,
     MakeWorkflow,
     Message,
+    Observed,
     Plan,
     PlanMade,
+    Planned,
     PlanRefused,
     Record,
     Stage,
@@ -45,6 +48,7 @@ from murakkab.bus.messages import (
     TaskResults,
     Use,
     Workflow,
+    WorkflowExtended,
     WorkflowMade,
 )
 
@@ -62,6 +66,24 @@ def fan(width: int) -> Workflow:
     )
 
 
+def watched(width: int) -> Workflow:
+    """Two stages that are looked at; what comes then, `next_of` says."""
+    return Workflow(
+        (Stage("spread", "Spread", many=True, args={"n": width}, observe=True), Stage("other", "Sleep", observe=True)),
+        ("other",),
+        rest="go on",
+    )
+
+
+def next_of(msg: Observed) -> WorkflowExtended:
+    """A stage that takes what was observed, but after the second in a row; named so that two of them do not fit together."""
+    stages, name = msg.workflow.stages, f"x{len(msg.workflow.stages)}"
+    if msg.stage.startswith("x"):
+        return WorkflowExtended(job=msg.job, stage=msg.stage)
+    new = Stage(name, "Join", (Edge("after", msg.stage),), observe=msg.stage == "other")
+    return WorkflowExtended(job=msg.job, stage=msg.stage, stages=(new,), answer=(*msg.workflow.answer, name), seen=len(stages))
+
+
 def plan_of(workflow: Workflow) -> Plan:
     return Plan(workflow, tuple(Choice(s.name, "i", "cpu", 1.0, 0.0, 0.0, 1.0) for s in workflow.stages))
 
@@ -73,6 +95,8 @@ def outcome(task: TaskReady) -> object:
             return list(range(task.args["n"]))
         case "wait":
             return task.inputs["x"]
+        case "other":
+            return "seen"
     return task.inputs["after"]
 
 
@@ -151,6 +175,10 @@ class Bus:
         match msg:
             case MakeWorkflow() | MakePlan():
                 self.plain.append(msg)
+            case Observed(job=job, workflow=workflow):
+                shown = [r.plan.workflow for r in self.log[job] if isinstance(r, Planned | Extended) and r.plan is not None]
+                assert workflow == shown[-1], "shown before it was stored"
+                self.plain.append(msg)
             case TaskReady():
                 if (name := message_id(msg, "")) not in self.seen_ids:
                     self.seen_ids.add(name)
@@ -189,6 +217,8 @@ class Bus:
         match msg:
             case MakeWorkflow(job=job, workflow=Workflow() as workflow):
                 self.hear(WorkflowMade(job=job, workflow=workflow))
+            case Observed():
+                self.hear(next_of(msg))
             case MakePlan(job=job, workflow=workflow):
                 self.hear(PlanRefused(job=job, error="no host yet", wait=True) if refuse else PlanMade(job=job, plan=plan_of(workflow)))
 
@@ -228,10 +258,10 @@ class Faults(RuleBasedStateMachine):
     # --- news -----------------------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.wanted) < 3)
-    @rule(width=st.integers(0, 12), tenant=st.sampled_from(TENANTS))
-    def submit(self, width: int, tenant: str) -> None:
+    @rule(width=st.integers(0, 12), tenant=st.sampled_from(TENANTS), grows=st.booleans())
+    def submit(self, width: int, tenant: str, grows: bool) -> None:
         name = f"job{len(self.wanted)}"
-        job = SubmitJob(tenant=tenant, description="", workflow=fan(width), job=name)
+        job = SubmitJob(tenant=tenant, description="", workflow=watched(width) if grows else fan(width), job=name)
         self.wanted[name] = job
         self.bus.tenant_of[name] = tenant
         self.bus.hear(job, f"reply-{name}")
@@ -309,6 +339,8 @@ class Faults(RuleBasedStateMachine):
             assert not any(isinstance(r, Ended) for r in records[:-1]), f"{job} goes on after its end"
             counted = [(r.done.stage, r.done.index) for r in records if isinstance(r, Counted)]
             assert len(counted) == len(set(counted)), f"{job} counted an effect twice"
+            grown = [r.stage for r in records if isinstance(r, Extended)]
+            assert len(grown) == len(set(grown)), f"{job} grew twice by one observation"
 
     @invariant()
     def nothing_is_settled_before_its_effect_is_stored(self) -> None:
@@ -353,7 +385,9 @@ class Faults(RuleBasedStateMachine):
             status, answer = first
             assert job.workflow is not None
             width = job.workflow.stages[0].args["n"]
-            if status == "done":
+            if status == "done" and job.workflow.rest:
+                assert sorted(map(str, answer)) == sorted(map(str, ["seen", "seen", list(range(width))]))
+            elif status == "done":
                 assert answer == (list(range(width)),)
             elif status == "cancelled":
                 assert name in self.cancelled

@@ -131,7 +131,7 @@ def test_where_nothing_says_where_to_look_the_job_ends_as_it_is(msg: Observed) -
 def test_what_cannot_be_done_there_is_refused_with_the_reason() -> None:
     said = next_of(observed(passage("0.mp4", 1.0, 2.0), rest="order me a pizza"))
     assert isinstance(said, WorkflowRefused)
-    assert said.job == "j"
+    assert (said.job, said.stage) == ("j", "search")
     assert "after search, 'order me a pizza' cannot be planned: no agent can do" in said.error
 
 

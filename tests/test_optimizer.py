@@ -117,6 +117,40 @@ def test_a_plan_adds_its_stages_up() -> None:
         assert getattr(msg.plan, name) == pytest.approx(sum(getattr(c, name) for c in msg.plan.choices))
 
 
+GROWN = Workflow((Stage("s", "A"), Stage("t", "A")), ("t",))
+
+
+def test_what_was_chosen_before_stays_whatever_would_be_chosen_now() -> None:
+    desk = Desk(beat())
+    first = desk.answer(ask("MAX_QUALITY"))
+    assert isinstance(first, PlanMade)
+    desk.on(Heard(beat(names=("cheap",))))  # what was chosen is not offered any more
+    later = desk.answer(structs.replace(ask("MAX_QUALITY", floor=0.4, flow=GROWN), chosen=first.plan.choices))
+    assert isinstance(later, PlanMade)
+    assert later.plan.workflow == GROWN
+    assert later.plan.choices[0] == first.plan.choices[0]
+    assert [c.implementation for c in later.plan.choices] == ["good", "cheap"]
+    assert later.plan.time_s == pytest.approx(sum(c.time_s for c in later.plan.choices))
+
+
+def test_what_was_chosen_before_counts_for_the_budget() -> None:
+    desk = Desk(beat(names=("cheap", "good")))
+    alone = desk.answer(ask("MAX_QUALITY"))
+    assert isinstance(alone, PlanMade)
+    cost = alone.plan.cost_usd
+    again = structs.replace(ask("MAX_QUALITY", flow=GROWN), chosen=alone.plan.choices)
+    dear = desk.answer(structs.replace(again, budget_usd=2 * cost * 1.01))
+    assert isinstance(dear, PlanMade)
+    assert [c.implementation for c in dear.plan.choices] == ["good", "good"]
+    thrifty = desk.answer(structs.replace(again, budget_usd=2 * cost * 0.99))
+    assert isinstance(thrifty, PlanMade)
+    assert [c.implementation for c in thrifty.plan.choices] == ["good", "cheap"], "what runs stays; what comes is the cheapest"
+    refused = desk.answer(structs.replace(again, budget_usd=cost * 1.01))
+    assert isinstance(refused, PlanRefused)
+    assert "budget" in refused.error
+    assert refused.seen == 2
+
+
 def test_what_is_warm_has_no_load_to_pay() -> None:
     assert Desk(beat(names=("cheap", "good"))).choice("MIN_LATENCY").implementation == "cheap"
     choice = Desk(beat(names=("cheap", "good"), warm="good")).choice("MIN_LATENCY")
@@ -145,12 +179,12 @@ def test_the_quality_floor_holds_first() -> None:
 
 def test_a_floor_that_nothing_reaches_is_refused_with_the_nearest() -> None:
     assert Desk(beat()).answer(ask("MIN_COST", floor=0.95)) == PlanRefused(
-        job="j", error="quality floor 0.95 cannot be met by stage 's' (A): the best here reaches 0.9"
+        job="j", error="quality floor 0.95 cannot be met by stage 's' (A): the best here reaches 0.9", seen=1
     )
 
 
 def test_no_host_is_a_reason_to_wait() -> None:
-    refused = PlanRefused(job="j", error="no host can run A (stage 's'); see: murakkab doctor", wait=True)
+    refused = PlanRefused(job="j", error="no host can run A (stage 's'); see: murakkab doctor", wait=True, seen=1)
     assert Desk().answer(ask("MIN_COST")) == refused
     assert Desk(beat(names=())).answer(ask("MIN_COST")) == refused
     assert Desk(beat(), beat(leaving=True)).answer(ask("MIN_COST")) == refused

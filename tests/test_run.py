@@ -260,3 +260,42 @@ def test_small_grids_of_sizes() -> None:
             open_tasks += run.done(name, index, ["x"] if name == "cut" else "x")
         assert run.finished, sizes
         assert run.inputs_of("all", ())["every_cut"] == ["x"] * sum(sizes)
+
+
+def test_three_levels_of_collections_inputs_lines_paths() -> None:
+    """As voting over paths does: each input has lines, each line has paths; votes by line, then one answer for each input."""
+    workflow = Workflow(
+        (
+            Stage("lines", "A", (Edge("file"),), 1, many=True),
+            Stage("paths", "A", (Edge("line", "lines"),), 2, many=True),
+            Stage("think", "A", (Edge("path", "paths"),), 3),
+            Stage("vote", "A", (Edge("all", "think"), Edge("line", "lines")), 2),
+            Stage("score", "A", (Edge("votes", "vote"),), 1),
+            Stage("all", "A", (Edge("thoughts", "think"), Edge("scores", "score"))),
+        ),
+        ("score", "all"),
+    )
+    run = DagRun(plan_of(workflow), ("f", "g"))
+    assert run.start() == [("lines", (0,)), ("lines", (1,))]
+    assert run.done("lines", (0,), ["f0", "f1"]) == [("paths", (0, 0)), ("paths", (0, 1))]
+    assert run.done("lines", (1,), []) == [("score", (1,))], "no lines: nothing to wait for"
+    assert run.done("paths", (0, 0), ["a", "b", "c"]) == [("think", (0, 0, n)) for n in range(3)]
+    assert run.done("paths", (0, 1), []) == [("vote", (0, 1))]
+    assert run.width("think") == 3
+    for n in (2, 0):
+        assert run.done("think", (0, 0, n), f"t{n}") == []
+    assert run.done("think", (0, 0, 1), "t1") == [("vote", (0, 0))]
+    assert run.inputs_of("think", (0, 0, 2)) == {"path": "c"}
+    assert run.inputs_of("vote", (0, 0)) == {"all": ["t0", "t1", "t2"], "line": "f0"}
+    assert run.inputs_of("vote", (0, 1)) == {"all": [], "line": "f1"}
+    assert run.done("vote", (0, 1), "v1") == []
+    assert run.done("vote", (0, 0), "v0") == [("score", (0,))]
+    assert run.inputs_of("score", (0,)) == {"votes": ["v0", "v1"]}
+    assert run.inputs_of("score", (1,)) == {"votes": []}
+    run.done("score", (1,), "s1")
+    assert run.done("score", (0,), "s0") == [("all", ())]
+    assert run.inputs_of("all", ()) == {"thoughts": ["t0", "t1", "t2"], "scores": ["s0", "s1"]}
+    run.done("all", (), "end")
+    assert run.finished
+    assert run.answer() == ["s0", "s1", "end"]
+    run.check()

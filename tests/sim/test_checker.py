@@ -11,10 +11,22 @@ from murakkab.actors.clustermgr import ClusterManager
 from murakkab.actors.conductor import Conductor
 from murakkab.actors.core import Actor, Command, Event, Heard, Reply, Send, Settle, Write
 from murakkab.actors.jobs import Job
+from murakkab.actors.optimizer import Optimizer
 from murakkab.actors.pools import Pools
 from murakkab.actors.run import Task
 from murakkab.actors.worker import Worker
-from murakkab.bus.messages import Counted, DesiredInstances, Extended, JobResult, Planned, TaskReady, TaskResults
+from murakkab.bus.messages import (
+    Counted,
+    DesiredInstances,
+    Extended,
+    JobResult,
+    MakePlan,
+    Observed,
+    Planned,
+    TaskReady,
+    TaskResults,
+    WorkflowExtended,
+)
 from murakkab.sim import run
 from murakkab.sim.scenarios import SCENARIOS
 from murakkab.sim.world import ACTORS
@@ -123,6 +135,49 @@ class GrowsTwice(Conductor):
                 yield replace(command, settles=())
 
 
+class GrowsUnwritten(Conductor):
+    def on(self, event: Event, now: float) -> Iterable[Command]:
+        return [c for c in super().on(event, now) if not (isinstance(c, Write) and isinstance(c.record, Extended))]
+
+
+class TakesLateAnswers(Conductor):
+    """Does not ask for which workflow the planner's answer is."""
+
+    def on(self, event: Event, now: float) -> Iterable[Command]:
+        if isinstance(event, Heard) and isinstance(event.msg, WorkflowExtended):
+            event = replace(event, msg=replace(event.msg, seen=0))
+        return super().on(event, now)
+
+
+class ShowsNotAll(Conductor):
+    """Leaves the first result out of what the planner is to see."""
+
+    def on(self, event: Event, now: float) -> Iterable[Command]:
+        for command in super().on(event, now):
+            match command:
+                case Send(msg=Observed() as msg):
+                    yield replace(command, msg=replace(msg, results=msg.results[1:]))
+                case _:
+                    yield command
+
+
+class NeverHasEnough(Conductor):
+    """Lets a job grow for ever."""
+
+    def _go_on(self, job: Job, now: float) -> Iterator[Command]:
+        job.grown = 0
+        yield from super()._go_on(job, now)
+
+
+class ChoosesAgain(Optimizer):
+    """Another choice for stages that may be running."""
+
+    def on(self, event: Event, now: float) -> Iterable[Command]:
+        if isinstance(event, Heard) and isinstance(event.msg, MakePlan):
+            event = replace(event, msg=replace(event.msg, chosen=()))
+        return super().on(event, now)
+
+
 class NoSlots(Worker):
     """Runs whatever comes, and sees nothing wrong with that."""
 
@@ -183,6 +238,11 @@ def test_a_late_result_leaves_no_empty_queue() -> None:
         ("conductor", ForgetsWhatWasUnderWay, "swarm", "not finished"),
         ("conductor", NeverLooks, "search", "was looked at"),
         ("conductor", GrowsTwice, "search", "is answered twice"),
+        ("conductor", GrowsUnwritten, "observe", "was released before"),
+        ("conductor", TakesLateAnswers, "overtaken", "an answer for another workflow was taken"),
+        ("conductor", ShowsNotAll, "observe", "it should be"),
+        ("conductor", NeverHasEnough, "observe", "grows for the 9th time"),
+        ("optimizer", ChoosesAgain, "observe", "what there was has changed"),
         ("worker", NoSlots, "wide", "tasks in 32 slots"),
         ("worker", SettlesTasksAtOnce, "calm", "settled before its result was stored"),
         ("worker", LosesResults, "calm", "settled before its result was stored"),

@@ -10,7 +10,18 @@ import pytest
 
 from murakkab.sim.run import Report, main, simulate
 
-FRESH = {"swarm": 200, "video": 25, "wide": 20, "small-messages": 20, "calm": 10, "lossy": 25, "failing": 25, "search": 25}
+FRESH = {
+    "swarm": 200,
+    "video": 25,
+    "wide": 20,
+    "small-messages": 20,
+    "calm": 10,
+    "lossy": 25,
+    "failing": 25,
+    "search": 25,
+    "observe": 50,
+    "overtaken": 25,
+}
 BATCH = 25
 BASE = int(os.environ.get("MURAKKAB_SIM_SEED") or int.from_bytes(os.urandom(4), "big"))
 """First of the fresh seeds; MURAKKAB_SIM_SEED repeats a whole suite."""
