@@ -46,7 +46,7 @@ class MiniLM:
         self._heads, self._layers = config["num_attention_heads"], config["num_hidden_layers"]
         self._epsilon = config["layer_norm_eps"]
         tensors = load_file(folder / "model.safetensors")
-        self._w = {name.removeprefix("bert."): w.astype(np.float32) for name, w in tensors.items() if w.dtype.kind == "f"}
+        self._w = {name.removeprefix("bert."): w.astype(np.float32, copy=False) for name, w in tensors.items() if w.dtype.kind == "f"}
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(TOKENS_MAX)
         self._tokenizer.enable_padding()

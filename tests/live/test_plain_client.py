@@ -20,7 +20,7 @@ SUBMIT = "mk.v1.jobs.default.submit"
 TOY = (
     b'{"type":"submit_job","tenant":"default","description":"","job":"plain-1","workflow":{"stages":['
     b'{"name":"spread","agent":"Spread","many":true,"args":{"n":3}},'
-    b'{"name":"wait","agent":"Sleep","depth":1,"edges":[{"param":"x","stage":"spread"}],"args":{"ms":5}}],"answer":["wait"]}}'
+    b'{"name":"wait","agent":"Sleep","depth":1,"edges":[{"param":"after","stage":"spread"}],"args":{"ms":5}}],"answer":["wait"]}}'
 )
 
 
