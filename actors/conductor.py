@@ -209,7 +209,8 @@ class Conductor(Planning):
     def _too_large(self, msg: object, error: str, now: float) -> Iterator[Command]:
         if isinstance(msg, JobResult):
             if msg.answer or msg.plan is not None:  # the client waits for an end, and gets one
-                yield Send(replace(msg, status="failed", error=error, answer=(), plan=None, stages=()))
+                status = "failed" if msg.status == "done" else msg.status
+                yield Send(replace(msg, status=status, error=msg.error or error, answer=(), plan=None, stages=()))
             return
         job = self.state.jobs.get(getattr(msg, "job", ""))
         if job is not None and not isinstance(msg, JobProgress):

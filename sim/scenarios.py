@@ -71,7 +71,7 @@ SCENARIOS: dict[str, Scenario] = {
         faults=Faults(task_fails=0.3, partition_every_s=3.0, partition_s=15.0, acks_lost=0.4),
     ),
     "wide": Scenario(kinds=("spread",), width=150, jobs=(1, 3)),
-    "small-messages": Scenario(width=60, kinds=("spread", "diamond", "chain", "observe"), max_payload=12_000, jobs=(2, 6)),
+    "small-messages": Scenario(width=60, kinds=("spread", "diamond", "chain", "observe"), max_payload=8_000, jobs=(2, 6)),
 }
 
 

@@ -26,11 +26,13 @@ from murakkab.bus.messages import (
     Counted,
     Edge,
     Ended,
+    Extended,
     Id,
     Input,
     JobLog,
     JobProgress,
     ListJobs,
+    Lowered,
     Message,
     Plan,
     Planned,
@@ -243,12 +245,21 @@ def _places(value: Any) -> Any:
 IDS = st.from_regex(r"[A-Za-z0-9_-]{1,80}", fullmatch=True)
 TEXT = st.text(max_size=50)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
-INDEXES = st.lists(st.integers(0, 10_000), max_size=2).map(tuple)
+INDEXES = st.lists(st.integers(0, 10_000), max_size=4).map(tuple)
 ARGS = st.dictionaries(TEXT, JSON, max_size=3)
 REFS = st.builds(ArtifactRef, st.from_regex(r"[0-9a-f]{64}", fullmatch=True), st.integers(0, 2**60), TEXT)
 INPUTS = st.lists(st.builds(Input, TEXT, REFS), max_size=2).map(tuple)
 STAGES = st.builds(
-    Stage, IDS, TEXT, st.lists(st.builds(Edge, TEXT, TEXT), max_size=2).map(tuple), st.integers(0, 2), st.booleans(), ARGS, ARGS
+    Stage,
+    IDS,
+    TEXT,
+    st.lists(st.builds(Edge, TEXT, TEXT), max_size=2).map(tuple),
+    st.integers(0, 4),
+    st.booleans(),
+    ARGS,
+    ARGS,
+    st.booleans(),
+    TEXT,
 )
 WORKFLOWS = st.builds(Workflow, st.lists(STAGES, max_size=3).map(tuple), st.lists(TEXT, max_size=2).map(tuple), TEXT)
 SUBMITS = st.builds(
@@ -261,6 +272,8 @@ CHOICES = st.builds(Choice, IDS, TEXT, TEXT, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 RECORDS = (
     st.builds(Submitted, SUBMITS, NUMBERS)
     | st.builds(Planned, st.builds(Plan, WORKFLOWS, st.lists(CHOICES, max_size=2).map(tuple)), NUMBERS)
+    | st.builds(Lowered, WORKFLOWS, NUMBERS)
+    | st.builds(Extended, IDS, st.none() | st.builds(Plan, WORKFLOWS, st.lists(CHOICES, max_size=2).map(tuple)), NUMBERS, TEXT)
     | st.builds(Counted, TEXT, DONE)
     | st.builds(Retried, IDS, INDEXES, st.integers(1, 3), TEXT)
     | st.builds(Ended, st.sampled_from(["done", "failed", "cancelled"]), TEXT, NUMBERS)

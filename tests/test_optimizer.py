@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from murakkab.actors.core import ActorBug, Command, Event, Heard, Resumed, Send, Wake, Woke
+from murakkab.actors.core import ActorBug, Command, Errand, Event, Heard, Outcome, Resumed, Send, Wake, Woke
 from murakkab.actors.optimizer import HOST_SILENT_S, SWEEP_EVERY_S, Optimizer
 from murakkab.agents.library import Implementation
 from murakkab.bus.messages import (
@@ -149,6 +149,17 @@ def test_what_was_chosen_before_counts_for_the_budget() -> None:
     assert isinstance(refused, PlanRefused)
     assert "budget" in refused.error
     assert refused.seen == 2
+
+
+class TooLarge(Errand, frozen=True):
+    msg: PlanMade
+
+
+def test_a_plan_that_no_message_can_hold_is_refused_since_the_conductor_would_ask_for_ever() -> None:
+    desk = Desk(beat())
+    made = desk.answer(ask("MIN_COST"))
+    assert isinstance(made, PlanMade)
+    assert desk.on(Outcome(TooLarge(made), error="it does not fit")) == [Send(PlanRefused(job="j", error="it does not fit", seen=1))]
 
 
 def test_what_is_warm_has_no_load_to_pay() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from murakkab.actors.core import ActorBug, Do, Heard, Outcome, Replayed, Send
+from murakkab.actors.core import ActorBug, Do, Errand, Heard, Outcome, Replayed, Send
 from murakkab.actors.planner import Planner, Propose
 from murakkab.agents import library as rows
 from murakkab.agents.spec import Agent, Take
@@ -22,8 +22,10 @@ from murakkab.bus.messages import (
     Input,
     LibraryOffered,
     MakeWorkflow,
+    Message,
     Stage,
     Workflow,
+    WorkflowExtended,
     WorkflowMade,
     WorkflowRefused,
 )
@@ -344,3 +346,16 @@ def test_nothing_is_refused_before_a_first_host_has_said_what_it_brings() -> Non
     assert isinstance(command, Do)
     (command,) = alone.on(Outcome(command.errand, Proposal(())), 6.1)
     assert isinstance(command, Send), "no host came"
+
+
+class TooLarge(Errand, frozen=True):
+    msg: Message
+
+
+@pytest.mark.parametrize(
+    ("msg", "stage"),
+    [(WorkflowMade(job="j", workflow=Workflow((), ())), ""), (WorkflowExtended(job="j", stage="search"), "search")],
+)
+def test_what_no_message_can_hold_is_refused_since_the_conductor_would_ask_for_ever(msg: Message, stage: str) -> None:
+    (send,) = Planner(LIBRARY).on(Outcome(TooLarge(msg), error="it does not fit"), 0.0)
+    assert send == Send(WorkflowRefused(job="j", error="it does not fit", stage=stage))
