@@ -265,6 +265,7 @@ def test_a_run_of_its_own_leaves_nothing_behind(tmp_path: Path, stop: Any) -> No
         assert left_behind(tmp_path) == []
         return
     argv = [*CLI, "run", LIST, str(SAMPLES / "reading.mp4")]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background has it ignored, and what it starts inherits that
     process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         _until_models(tmp_path)
