@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..bus.messages import Stage, Workflow
+from ..bus.messages import Workflow
 from .axes import shapes
 
 TEXT_MAX = 60
@@ -53,7 +53,3 @@ def _value(value: Any) -> str:
         case float():
             return f"{value:g}"
     return str(value)
-
-
-def call_of(stage: Stage, workflow: Workflow, inputs: Sequence[str] = ()) -> str:
-    return calls(workflow, inputs)[stage.name]

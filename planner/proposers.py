@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from .draft import nearest
 from .embed import Embedder, best
@@ -61,12 +60,6 @@ class Offline:
         self.similar.propose(Request("List what is there"), library)
 
 
-def _own_args(call: Call, request: Request, library: Library) -> dict[str, Any]:
-    """Where a job has inputs, a parameter that words could give is rather fed from these."""
-    takes = library.agents[call.agent].takes
-    return {n: v for n, v in call.args.items() if not (request.inputs and n in takes)}
-
-
 def _unknown(hint: str, library: Library) -> str:
     line = " ".join(hint.split())
     return f"no agent can do the step '{line if len(line) <= 80 else line[:77] + '...'}'; {nearest(hint, library)}"
@@ -74,6 +67,6 @@ def _unknown(hint: str, library: Library) -> str:
 
 def proposers(environ: Mapping[str, str]) -> dict[str, Proposer]:
     """Best first."""
-    offline = Offline()
+    offline = Offline(best(environ))
     model = from_environ(environ, offline.rank)
     return {**({model.name: model} if model is not None else {}), offline.name: offline}
