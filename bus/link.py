@@ -123,8 +123,11 @@ class Link:
             reason = next((r for r in last if "authorization" in r.lower()), last[-1] if last else "no answer")
             if connecting.done() and not last:
                 reason = str(connecting.exception())
-            connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
+            # asyncio's wait_for loses a cancellation that meets the end of what it waits for (Python before 3.12, gh-86296),
+            # and the client library goes on with its next try: so asked until it has ended
+            while not connecting.done():
+                connecting.cancel()
+                await asyncio.wait({connecting}, timeout=0.05)
             with contextlib.suppress(Exception):
                 await nc.close()
             raise Unreachable(f"no NATS server for us at {_without_password(url)}: {reason}")
@@ -276,7 +279,8 @@ class Link:
                 raise LookupError(f"stream {stream}: {error.get('description')}")
             left = int(answer["num_pending"]) + int(answer.get("delivered", {}).get("consumer_seq", 0))
             while left > 0:
-                msg = await asyncio.wait_for(queue.get(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    msg = await queue.get()
                 left -= 1
                 yield msg
         finally:

@@ -131,7 +131,8 @@ class Session:
                 end = self.link.loop.time() + ASK_EVERY_S
                 while (left := end - self.link.loop.time()) > 0:
                     try:
-                        news = await asyncio.wait_for(queue.get(), left)
+                        async with asyncio.timeout(left):  # never wait_for: before Python 3.12 it can lose a cancellation
+                            news = await queue.get()
                     except TimeoutError:
                         break
                     yield news

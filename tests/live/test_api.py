@@ -14,7 +14,7 @@ from commands import LIST, SAMPLES, left_behind, observer
 from toys import fan
 
 import murakkab
-from murakkab.bus.link import Unreachable
+from murakkab.bus.link import Link, Unreachable
 from murakkab.bus.messages import Edge, Stage, Workflow
 from murakkab.client.job import Job, JobFailed, JobHandle
 from murakkab.client.session import BadRequest, Session
@@ -173,3 +173,17 @@ async def test_nobody_there_is_a_connection_error() -> None:
             await Job("", workflow=fan(1, 0)).run("nats://127.0.0.1:1")
     assert issubclass(Unreachable, ConnectionError)
     assert issubclass(BadRequest, ValueError)
+
+
+async def test_giving_up_ends_however_the_waiting_falls() -> None:
+    """A cancellation that meets the end of a connection attempt is lost by asyncio before 3.12: giving up must not rely on one."""
+
+    async def given_up(wait_s: float) -> bool:
+        try:
+            await (await Link.open("nats://127.0.0.1:1", "test", wait_s=wait_s)).close()
+        except Unreachable:
+            return True
+        return False
+
+    async with asyncio.timeout(60):
+        assert all(await asyncio.gather(*(given_up(0.05 + 0.0007 * n) for n in range(300))))
