@@ -10,14 +10,34 @@ money is US dollars (`_usd`).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
-Id = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,80}$(?!\\n)")]
-Index = tuple[int, ...]
-"""Which element of a stage a task is: () for a whole job, (i,) for input i, (i, j) for part j of input i."""
-How = Literal["measured", "modelled", "simulated"]
+from .values import ArtifactRef as ArtifactRef
+from .values import Choice as Choice
+from .values import Desired as Desired
+from .values import Device as Device
+from .values import Edge as Edge
+from .values import Estimate as Estimate
+from .values import Figure as Figure
+from .values import How as How
+from .values import Id as Id
+from .values import Index as Index
+from .values import Input as Input
+from .values import Instance as Instance
+from .values import Line as Line
+from .values import Offer as Offer
+from .values import Plan as Plan
+from .values import Profile as Profile
+from .values import RunnerUp as RunnerUp
+from .values import Stage as Stage
+from .values import StageReport as StageReport
+from .values import StageState as StageState
+from .values import TaskRecord as TaskRecord
+from .values import Use as Use
+from .values import Workflow as Workflow
+from .values import Workload as Workload
 
 
 class Message(Struct, frozen=True, tag_field="type", omit_defaults=True):
@@ -25,111 +45,6 @@ class Message(Struct, frozen=True, tag_field="type", omit_defaults=True):
 
     subject: ClassVar[str] = ""
     stream: ClassVar[str] = ""
-
-
-# --- values inside messages -------------------------------------------------------------------------------------------
-
-
-class ArtifactRef(Struct, frozen=True):
-    """Bytes in the artifact store, by content: lower-case hex SHA-256, size in bytes, media type."""
-
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    size: int
-    media_type: str
-
-
-class Input(Struct, frozen=True):
-    """One input of a job. `name` is for people; the bytes are `media`."""
-
-    name: Annotated[str, Meta(max_length=500)]
-    media: ArtifactRef
-
-
-class Edge(Struct, frozen=True):
-    """Where a stage's parameter comes from: `stage` names an earlier stage; empty means the job's inputs."""
-
-    param: str
-    stage: str = ""
-    type: str = ""
-    """The type of what flows along it, when a planner has made the edge."""
-
-
-class Stage(Struct, frozen=True):
-    """One agent call in the workflow. `depth` is the length of its tasks' indexes: 0 once a job, 1 per input, 2 per part of it, and so on."""
-
-    name: Id
-    agent: str
-    edges: tuple[Edge, ...] = ()
-    depth: Annotated[int, Meta(ge=0, le=4)] = 0
-    many: bool = False
-    """One task gives a list; stages one deeper map over its elements."""
-    args: dict[str, Any] = field(default_factory=dict)
-    given: dict[str, Any] = field(default_factory=dict)
-    """Inputs whose values are known at plan time, besides those that come along edges."""
-    observe: bool = False
-    """The planner is to see the results of this stage, and may extend the workflow then."""
-    call: str = ""
-    """The concrete call with its arguments, as code would say it; shown to people, never executed or parsed."""
-
-
-class Workflow(Struct, frozen=True):
-    """The logical DAG, in topological order. `answer` names the stages whose outputs are the job's answer, best first."""
-
-    stages: tuple[Stage, ...]
-    answer: tuple[str, ...]
-    kind: str = ""
-    """A short name of the shape, for people."""
-    rest: str = ""
-    """What the job still asks for once the observed stages are done, in words."""
-    proposer: str = ""
-    """Who proposed it: offline, llm, cache, or the user."""
-    repairs: tuple[str, ...] = ()
-    """What the planner mended in the proposal, one line each."""
-
-
-class Choice(Struct, frozen=True):
-    """What the optimizer chose for one stage, with its estimate for one task and why the others lost."""
-
-    stage: Id
-    implementation: str
-    hardware: str
-    time_s: float
-    cost_usd: float
-    energy_wh: float
-    quality: float
-    warm: bool = False
-    timeout_s: float = 120.0
-    why: str = ""
-
-
-class Plan(Struct, frozen=True):
-    """A workflow with a choice for every stage. Estimates are modelled from profiles."""
-
-    workflow: Workflow
-    choices: tuple[Choice, ...]
-    time_s: float = 0.0
-    cost_usd: float = 0.0
-    energy_wh: float = 0.0
-
-
-class Use(Struct, frozen=True):
-    """What one task used, as its worker saw it."""
-
-    start: float
-    end: float
-    cpu_s: float = 0.0
-    energy_wh: float = 0.0
-    energy_how: How = "modelled"
-    cost_usd: float = 0.0
-    cold_s: float = 0.0
-    """How long the task waited for its instance to load."""
-
-
-class Figure(Struct, frozen=True):
-    """A number and how it was obtained."""
-
-    value: float
-    how: How
 
 
 # --- a job: client -> conductor, conductor -> client ------------------------------------------------------------------
@@ -148,7 +63,8 @@ class SubmitJob(Message, frozen=True, tag="submit_job"):
     tasks: tuple[str, ...] = ()
     """Hints, one a step, in words."""
     constraints: tuple[str, ...] = ("MIN_COST",)
-    """First matters most: MIN_COST, MIN_LATENCY, MIN_ENERGY, MAX_QUALITY."""
+    """First matters most: MIN_COST, MIN_LATENCY, MIN_ENERGY, MAX_QUALITY; with a tolerance of its own as in "MIN_COST:0.1", so that plans
+    within a tenth of the cheapest count as equal and the next goal decides."""
     job: str = ""
     workflow: Workflow | None = None
     """A ready workflow, for those who know exactly what they want; skips the planner's search."""
@@ -156,6 +72,7 @@ class SubmitJob(Message, frozen=True, tag="submit_job"):
     """Seconds from submission; later the job fails."""
     quality_floor: float | None = None
     budget_usd: float | None = None
+    energy_budget_wh: float | None = None
     explain: bool = False
     """Plan it and stop: the result has the plan, and nothing has run."""
     traceparent: str = ""
@@ -190,18 +107,6 @@ class ListJobs(Message, frozen=True, tag="list_jobs"):
     tenant: Id
 
 
-class StageState(Struct, frozen=True):
-    """How far a stage is. `total` is None while the width is not known yet."""
-
-    stage: str
-    agent: str
-    implementation: str = ""
-    hardware: str = ""
-    done: int = 0
-    released: int = 0
-    total: int | None = None
-
-
 class JobProgress(Message, frozen=True, tag="job_progress"):
     """How far a job is; lossy, at most a few a second.  conductor -> client (shows it), clustermgr (pre-scales on it)"""
 
@@ -217,33 +122,6 @@ class JobList(Message, frozen=True, tag="job_list"):
     """The running jobs of a tenant.  conductor -> client, observer (as the reply)"""
 
     jobs: tuple[JobProgress, ...]
-
-
-class TaskRecord(Struct, frozen=True):
-    """One task that counted, as results and traces show it."""
-
-    stage: str
-    index: Index
-    attempt: int
-    host: str
-    instance: str
-    use: Use
-
-
-class StageReport(Struct, frozen=True):
-    """What a stage took. `start_s` and `end_s` are seconds from the job's submission."""
-
-    stage: str
-    agent: str
-    implementation: str
-    hardware: str
-    tasks: int
-    start_s: float
-    end_s: float
-    energy_wh: float
-    cost_usd: float
-    cpu_s: float = 0.0
-    attempts: int = 0
 
 
 class JobResult(Message, frozen=True, tag="job_result"):
@@ -348,6 +226,13 @@ class MakePlan(Message, frozen=True, tag="make_plan"):
     deadline_s: float | None = None
     quality_floor: float | None = None
     budget_usd: float | None = None
+    energy_budget_wh: float | None = None
+    units: dict[str, float] = field(default_factory=dict)
+    """How much there is of all inputs together, where all of them say."""
+    spent_s: float = 0.0
+    """Of the deadline, when this is asked."""
+    again: bool = False
+    """The job runs: what has not started may be chosen anew."""
     explain: bool = False
     """Nothing will run; so nothing needs to be warm for it."""
     chosen: tuple[Choice, ...] = ()
@@ -363,6 +248,10 @@ class PlanMade(Message, frozen=True, tag="plan_made"):
     took_s: float = 0.0
     explain: bool = False
     """As in MakePlan."""
+    again: bool = False
+    """As in MakePlan."""
+    why: str = ""
+    """Of a plan that was made again: what has changed."""
 
 
 class PlanRefused(Message, frozen=True, tag="plan_refused"):
@@ -375,6 +264,32 @@ class PlanRefused(Message, frozen=True, tag="plan_refused"):
     """True while a host that can do it may still appear."""
     seen: int = 0
     """How many stages the workflow had that this is about; 0 if that does not matter."""
+
+
+class PlansStale(Message, frozen=True, tag="plans_stale"):
+    """Hosts, prices or profiles are not what running plans were made for.  optimizer -> conductor (asks again for what has not started)"""
+
+    subject: ClassVar[str] = "mk.v1.optimize.stale"
+    why: str
+    at: float = 0.0
+
+
+class ProfileKept(Message, frozen=True, tag="profile_kept"):
+    """What an implementation takes on a hardware class; the newest is the profile.  optimizer, `murakkab profile` -> optimizer (plans with it), observer"""
+
+    subject: ClassVar[str] = "mk.v1.profile.{pool}"
+    stream: ClassVar[str] = "PROFILES"
+    pool: Id
+    profile: Profile
+
+
+class WorkloadKept(Message, frozen=True, tag="workload_kept"):
+    """How much work an agent's tasks are, as jobs have shown.  optimizer -> optimizer (plans with it), observer"""
+
+    subject: ClassVar[str] = "mk.v1.workload.{key}"
+    stream: ClassVar[str] = "PROFILES"
+    key: Id
+    workload: Workload
 
 
 # --- tasks: conductor -> worker -> conductor ----------------------------------------------------------------------------
@@ -457,6 +372,14 @@ class Planned(Struct, frozen=True, tag_field="type", tag="planned"):
     at: float
 
 
+class Replanned(Struct, frozen=True, tag_field="type", tag="replanned"):
+    """What had not started is to be done in another way from here on."""
+
+    plan: Plan
+    at: float
+    why: str = ""
+
+
 class Extended(Struct, frozen=True, tag_field="type", tag="extended"):
     """An observation is answered: with the plan of the longer workflow, or with None when nothing more is to be done."""
 
@@ -491,7 +414,7 @@ class Ended(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults=Tr
     infeasible: bool = False
 
 
-Record = Submitted | Lowered | Planned | Extended | Counted | Retried | Ended
+Record = Submitted | Lowered | Planned | Replanned | Extended | Counted | Retried | Ended
 
 
 class JobLog(Message, frozen=True, tag="job_log"):
@@ -510,40 +433,6 @@ class JobLog(Message, frozen=True, tag="job_log"):
 # --- placement and fleet: worker -> everybody, clustermgr -> worker -------------------------------------------------------
 
 
-class Device(Struct, frozen=True):
-    """One device of a host. `busy` is 0..1, None when nobody can tell; `power_w` likewise."""
-
-    name: str
-    kind: str
-    memory_mb: int
-    memory_used_mb: int
-    busy: float | None = None
-    power_w: float | None = None
-
-
-class Instance(Struct, frozen=True):
-    """A loaded (or loading) implementation on one device of one host."""
-
-    id: str
-    agent: str
-    implementation: str
-    hardware: str
-    state: Literal["loading", "warm", "draining", "failed"]
-    slots: int
-    busy: int = 0
-    memory_mb: int = 0
-    pid: int = 0
-    error: str = ""
-
-
-class Offer(Struct, frozen=True):
-    """An implementation that a host can run, if asked."""
-
-    agent: str
-    implementation: str
-    hardware: str
-
-
 class HostHeartbeat(Message, frozen=True, tag="host_heartbeat"):
     """A host lives; every two seconds and at every change.  worker -> clustermgr, optimizer (warm models), conductor (slots), observer"""
 
@@ -559,15 +448,12 @@ class HostHeartbeat(Message, frozen=True, tag="host_heartbeat"):
     leaving: bool = False
     version: int = -1
     """Newest DesiredInstances that the host has heard; -1 for none."""
-
-
-class Desired(Struct, frozen=True):
-    """One instance that a host shall have; `id` stays the same while it shall live."""
-
-    id: Id
-    agent: str
-    implementation: str
-    hardware: str
+    market: Literal["on-demand", "spot", "harvest"] = "on-demand"
+    """How the machine was had; harvested ones cost next to nothing and may go at any time."""
+    usd_per_hour: float | None = None
+    """Of the whole machine, where its owner said; None: by the catalogue."""
+    revoked_at: float | None = None
+    """When it will be taken away, once its owner has said so; nothing new is planned on it then."""
 
 
 class DesiredInstances(Message, frozen=True, tag="desired_instances"):
@@ -659,6 +545,9 @@ AnyMessage = (
     | MakePlan
     | PlanMade
     | PlanRefused
+    | PlansStale
+    | ProfileKept
+    | WorkloadKept
     | TaskReady
     | TaskResults
     | HostHeartbeat

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from .messages import DeadLetter, DesiredInstances, Indexed, LeaseHeld, LibraryOffered, TaskReady, TaskResults
+from .messages import DeadLetter, DesiredInstances, Indexed, LeaseHeld, LibraryOffered, ProfileKept, TaskReady, TaskResults, WorkloadKept
 from .subjects import wildcard
 
 DAY_S = 86_400.0
@@ -37,6 +37,7 @@ STREAMS: tuple[StreamSpec, ...] = (
     StreamSpec("RESULTS", (wildcard(TaskResults),), "workqueue"),
     StreamSpec("FLEET", (wildcard(DesiredInstances), wildcard(LibraryOffered)), per_subject=1),
     StreamSpec("INDEX", (wildcard(Indexed),), per_subject=1),
+    StreamSpec("PROFILES", (wildcard(ProfileKept), wildcard(WorkloadKept)), per_subject=1),
     StreamSpec("LEASE", (wildcard(LeaseHeld),), per_subject=1, max_age_s=LEASE_TTL_S),
     StreamSpec("DEAD", (wildcard(DeadLetter),), max_age_s=7 * DAY_S, max_bytes=64 << 20),
 )
