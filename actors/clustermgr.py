@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import ClassVar
 
 from msgspec.structs import replace
 
 from ..agents.library import Implementation
-from ..bus.messages import Desired, DesiredInstances, HostHeartbeat, JobProgress, JobResult, LibraryOffered, Message, PlanMade
+from ..bus.messages import Choice, Desired, DesiredInstances, HostHeartbeat, JobProgress, JobResult, LibraryOffered, Message, PlanMade
 from ..clustermgr.desired import Demand, Key, desired
 from ..planner.shelf import Shelf
 from .core import ActorBug, Command, Event, Heard, Replayed, Resumed, Send, Wake, Woke
@@ -29,6 +30,8 @@ class JobNeeds:
 
     heard: float
     stages: dict[str, tuple[Key, int]] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
+    """By stage, as planned; of what was planned again, progress says the pool, and the rest is as usual."""
 
 
 class ClusterManager:
@@ -55,14 +58,14 @@ class ClusterManager:
                     return self._leave(beat.host, now)
                 self.hosts[beat.host] = (now, beat)
                 return [*self._catch_up(beat, now), *self._decide(now, say_again=beat.host if fresh else "")]
-            case Heard(msg=PlanMade(job=job, plan=plan, explain=explain)):
-                if job in self.ended or explain:
+            case Heard(msg=PlanMade(job=job, plan=plan, explain=explain, again=again)):
+                if job in self.ended or explain or again:  # what is taken of a plan that was made again, its progress says
                     return ()
-                needs = self.jobs[job] = JobNeeds(now)
                 chosen = {c.stage: c for c in plan.choices}
+                needs = self.jobs[job] = JobNeeds(now, choices=chosen)
                 for stage in plan.workflow.stages:
                     choice = chosen[stage.name]
-                    needs.stages[stage.name] = ((stage.agent, choice.implementation, choice.hardware), 1)
+                    needs.stages[stage.name] = ((stage.agent, choice.implementation, choice.hardware), max(1, ceil(choice.tasks)))
                 fresh = any(key not in self.needed_at for key, _ in needs.stages.values())
                 return self._decide(now) if fresh else self._decide_soon(now)
             case Heard(msg=JobProgress() as msg):
@@ -115,7 +118,8 @@ class ClusterManager:
                 open_tasks = max(1, s.released) if s.total is None else s.total - s.done
                 if open_tasks > 0:
                     stages[s.stage] = ((s.agent, s.implementation, s.hardware), open_tasks)
-            self.jobs[msg.job] = JobNeeds(now, stages)
+            before = self.jobs.get(msg.job)
+            self.jobs[msg.job] = JobNeeds(now, stages, before.choices if before is not None else {})
         yield from self._decide_soon(now)
 
     def _decide_soon(self, now: float) -> Iterator[Command]:
@@ -136,9 +140,8 @@ class ClusterManager:
         self.decided_at = now
         demand: dict[Key, Demand] = {}
         for needs in self.jobs.values():
-            for key, tasks in needs.stages.values():
-                before = demand.get(key, Demand(0, 0))
-                demand[key] = Demand(before.tasks + tasks, before.jobs + 1)
+            for stage, (key, tasks) in needs.stages.items():
+                demand[key] = _more(demand.get(key, Demand(0, 0)), key, tasks, needs.choices.get(stage))
         for key in demand:
             self.needed_at[key] = now
         for host, (_, beat) in self.hosts.items():
@@ -166,6 +169,19 @@ class ClusterManager:
         for host, wants in self.wanted.items():
             if len(_ids(wants.instances)) != len(wants.instances):
                 raise ActorBug(f"host {host} shall have an instance twice")
+
+
+def _more(before: Demand, key: Key, tasks: int, choice: Choice | None) -> Demand:
+    """The demand with one more stage's, which counts on the width, slots and power of its choice where it is still that choice."""
+    if choice is None or (choice.implementation, choice.hardware) != key[1:]:
+        return replace(before, tasks=before.tasks + tasks, jobs=before.jobs + 1)
+    return Demand(
+        before.tasks + tasks,
+        before.jobs + 1,
+        max(before.width, choice.width),
+        max(before.slots, choice.slots),
+        before.power_w if choice.power_w is None else choice.power_w,
+    )
 
 
 def _ids(instances: tuple[Desired, ...]) -> set[str]:

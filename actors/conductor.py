@@ -24,10 +24,12 @@ from ..bus.messages import (
     JobRefused,
     JobResult,
     ListJobs,
+    MakePlan,
     Message,
     Observed,
     PlanMade,
     PlanRefused,
+    PlansStale,
     Record,
     Retried,
     SubmitJob,
@@ -43,12 +45,12 @@ from ..bus.messages import (
 from ..planner.request import refusal
 from .core import ActorBug, Command, Event, Heard, Outcome, Replayed, Reply, Resumed, Send, Settle, Wake, Woke, Write
 from .jobs import Job, replay
-from .planning import Planning, ask_key
+from .planning import ask_key
+from .replanning import HOST_SILENT_S, Replanning
 from .run import Task
 
 SWEEP_EVERY_S = 2.0
 ATTEMPTS_MAX = 3
-HOST_SILENT_S = 10.0
 GRACE_S = 30.0
 """Added to a task's own time limit before the conductor gives its attempt up; workers give up first."""
 LOAD_PATIENCE_S = 60.0
@@ -56,8 +58,9 @@ LOAD_PATIENCE_S = 60.0
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
-class Conductor(Planning):
-    """All jobs. `Planning` says how a job comes to its plan, `Running` how its tasks are released and how it ends."""
+class Conductor(Replanning):
+    """All jobs. `Planning` says how a job comes to its plan, `Replanning` how to another one, `Running` how its tasks are released and
+    how it ends."""
 
     role: ClassVar[str] = "conductor"
     hears: ClassVar[tuple[type[Message], ...]] = (
@@ -69,6 +72,7 @@ class Conductor(Planning):
         WorkflowExtended,
         PlanMade,
         PlanRefused,
+        PlansStale,
         HostHeartbeat,
     )
     replays: ClassVar[tuple[type[Message], ...]] = (JobLog, JobResult)
@@ -90,6 +94,8 @@ class Conductor(Planning):
                 return [Reply(key, JobList(jobs=mine))]
             case Heard(msg=(WorkflowMade() | WorkflowRefused() | WorkflowExtended() | PlanMade() | PlanRefused()) as msg):
                 return self._planned(msg, now)
+            case Heard(msg=PlansStale(why=why)):
+                return self._stale(why, now)
             case Woke(key=key):
                 return self._woke(key, now)
             case Replayed(msg=JobLog() as log):
@@ -114,6 +120,11 @@ class Conductor(Planning):
                     if job.is_done(task):
                         raise ActorBug(f"job {name}: task {task} is done and still released")
         self.state.pools.check({name: job.released for name, job in self.state.jobs.items()})
+        for pool, (name, task) in self.state.pools.held():
+            if self.state.jobs[name].pool_of(task[0]) != pool:
+                raise ActorBug(f"job {name}: task {task} is in pool {pool} and should be in {self.state.jobs[name].pool_of(task[0])}")
+        if gone := (self.state.stale.keys() | self.state.asked.keys()) - self.state.jobs.keys():
+            raise ActorBug(f"plans of jobs that do not run are to be made again: {sorted(gone)[:3]}")
 
     # --- submission, cancellation ---------------------------------------------------------------------------------------------
 
@@ -171,8 +182,8 @@ class Conductor(Planning):
                     else:
                         writes.append((job, Counted(msg.host, result)))
                 case TaskFailed() if result.attempt == job.attempt.get(task, 1):
-                    if result.bad_input or result.attempt >= ATTEMPTS_MAX:
-                        ends.setdefault(job.name, (job, _blame(result)))
+                    if result.bad_input or job.tries(task) >= ATTEMPTS_MAX:
+                        ends.setdefault(job.name, (job, _blame(result, job.tries(task))))
                     else:
                         writes.append((job, self._retry(job, task, result.error)))
         for job, record in writes:
@@ -200,7 +211,7 @@ class Conductor(Planning):
 
     def _retry(self, job: Job, task: Task, error: str) -> Retried:
         attempt = job.attempt.get(task, 1) + 1
-        job.attempt[task], job.errors[task] = attempt, error
+        job.retry(task, attempt, error)
         job.released.pop(task, None)
         self.state.pools.done(job.pool_of(task[0]), job.name, task)
         self._enqueue(job, task)
@@ -213,6 +224,8 @@ class Conductor(Planning):
                 yield Send(replace(msg, status=status, error=msg.error or error, answer=(), plan=None, stages=()))
             return
         job = self.state.jobs.get(getattr(msg, "job", ""))
+        if isinstance(msg, MakePlan) and msg.again:
+            return  # its plan is good, if no longer the best
         if job is not None and not isinstance(msg, JobProgress):
             where = f"stage {msg.stage}: " if isinstance(msg, TaskReady | Observed) else ""
             yield from self._end(job, "failed", f"{where}{error}", now)
@@ -231,6 +244,9 @@ class Conductor(Planning):
             case "deadline" if job is not None:
                 limit = job.submit.deadline_s
                 yield from self._end(job, "failed", f"not done within its deadline of {limit:g} s", now)
+            case "replan":
+                self.state.replan_due = False
+                yield from self._ask_again(now)
             case "sweep":
                 yield from self._sweep(now)
                 yield Wake(SWEEP_EVERY_S, "sweep")
@@ -244,18 +260,19 @@ class Conductor(Planning):
             if problem := self._ill(job, now - LOAD_PATIENCE_S):
                 yield from self._end(job, "failed", problem, now)
                 continue
-            job.note = self._ill(job, now)
+            job.note = self._ill(job, now) or self._look_for_lost(job, now)
             for task, since in list(job.released.items()):
                 limit = job.run.stages[task[0]].choice.timeout_s
                 if now - since <= limit + GRACE_S or not self.state.pools.has_slots(job.pool_of(task[0])):
                     continue
                 error = f"nothing was heard of it for {now - since:.0f} s"
-                if job.attempt.get(task, 1) >= ATTEMPTS_MAX:
+                if job.tries(task) >= ATTEMPTS_MAX:
                     yield from self._end(job, "failed", f"stage {task[0]}, task {task[1]}: {error}", now)
                     break
                 yield Write(job.tenant, job.name, self._retry(job, task, error))
             if job.ended is None and job.released:
                 yield from self._progress(job)
+        yield from self._ask_again(now)
         yield from self._release(now)
 
     def _ill(self, job: Job, since: float) -> str:
@@ -282,7 +299,7 @@ class Conductor(Planning):
 
         Also after every reconnect, where all of it is under way already and only the asking may have been lost.
         """
-        first, self.state.live = not self.state.live, True
+        first, self.state.live, self.state.live_at = not self.state.live, True, now
         if not first:
             return
         for job in self.state.unsent.values():  # perhaps on its way to the stream before the crash; the id makes it once
@@ -297,6 +314,8 @@ class Conductor(Planning):
             for task, waits in job.run.tasks():
                 if not waits and not job.is_done(task):
                     self._enqueue(job, task)
+                    job.started.add(task[0])  # whoever wrote this log may have released it
+                    job.inherited.add(task[0])
         for job in list(self.state.jobs.values()):
             if job.run is not None and job.submit.explain:
                 yield from self._end(job, "done", "", now)
@@ -311,5 +330,5 @@ def _job_id(msg: SubmitJob, key: str, now: float) -> str:
     return hashlib.sha256(f"{msg.tenant}\n{key}\n{now!r}\n{msg.description}".encode()).hexdigest()[:16]
 
 
-def _blame(failed: TaskFailed) -> str:
-    return failed.error if failed.bad_input else f"stage {failed.stage}: {failed.error} (attempt {failed.attempt} of {ATTEMPTS_MAX})"
+def _blame(failed: TaskFailed, tries: int) -> str:
+    return failed.error if failed.bad_input else f"stage {failed.stage}: {failed.error} (attempt {tries} of {ATTEMPTS_MAX})"

@@ -56,6 +56,8 @@ class Ran(Struct, frozen=True):
     bad_input: bool = False
     lost: bool = False
     """The instance's process is gone or was ended for it (crash, hang)."""
+    units: dict[str, float] = {}
+    """The work that it was, as the model counted it."""
 
 
 class Measure(Errand, frozen=True):
@@ -67,3 +69,5 @@ class Readings(Struct, frozen=True):
     gpu_note: str = ""
     rss_mb: dict[str, int] = {}
     """Resident memory of each instance's process."""
+    revoked_in_s: float | None = None
+    """Until the machine is taken away, once its owner has said so."""

@@ -19,6 +19,7 @@ from ..bus.messages import (
     Plan,
     Planned,
     Record,
+    Replanned,
     Retried,
     StageReport,
     StageState,
@@ -31,6 +32,8 @@ from ..bus.messages import (
 from ..bus.subjects import pool
 from .run import DagRun, Task
 
+ORPHANED = "no host serves its pool any more"
+"""Why an attempt is given up whose stage goes to another pool; it is no failure of the task."""
 OBSERVE_MAX = 8
 """How often a job's workflow may grow by what was observed; then it ends as it is, and its note says so."""
 
@@ -52,6 +55,8 @@ class Job:
     """Only tasks beyond their first attempt."""
     released: dict[Task, float] = field(default_factory=dict)
     """Tasks that are in their pool's queue or with a worker, and since when."""
+    orphaned: dict[Task, int] = field(default_factory=dict)
+    """How many of a task's attempts were given up since their pool was dead."""
     errors: dict[Task, str] = field(default_factory=dict)
     note: str = ""
     asks: int = 0
@@ -68,6 +73,14 @@ class Job:
     """How many of the answers were more stages."""
     found: list[str] = field(default_factory=list)
     """What the planner said of each."""
+    started: set[str] = field(default_factory=set)
+    """Stages of which any task has been released, or may have been by a predecessor, or is done: their choices stay."""
+    inherited: set[str] = field(default_factory=set)
+    """Those of which a predecessor may have released tasks that nobody knows of."""
+    rechosen: set[str] = field(default_factory=set)
+    """Stages that went to another pool since the first plan; and those of which tasks ran in more than one."""
+    moved: set[str] = field(default_factory=set)
+    asked_again_at: float = 0.0
 
     @property
     def asking(self) -> str:
@@ -108,6 +121,24 @@ class Job:
         self.run = DagRun(plan, inputs_of(self.submit))
         return self.run.start()
 
+    def with_choices(self, plan: Plan) -> Plan:
+        """A plan in which the stages that there are have the choices that they have."""
+        assert self.run is not None
+        mine = {name: r.choice for name, r in self.run.stages.items()}
+        return msgspec.structs.replace(plan, choices=tuple(mine.get(c.stage, c) for c in plan.choices))
+
+    def rechoose(self, plan: Plan) -> list[str]:
+        """The plan has been made again; the stages that went to another pool."""
+        assert self.run is not None
+        gone = self.run.rechoose(plan)
+        self.rechosen.update(gone)
+        self.moved.update(name for name in gone if self.run.stages[name].output)
+        return gone
+
+    def open_to_choice(self) -> list[str]:
+        """Stages that have not started, and will have something to do."""
+        return [n for n, r in self.run.stages.items() if n not in self.started and not r.complete] if self.run is not None else []
+
     def extend(self, stage: str, plan: Plan | None, note: str) -> list[Task]:
         """An observation is answered; the tasks that became ready by it."""
         assert self.run is not None
@@ -125,9 +156,22 @@ class Job:
         assert self.run is not None
         task = (stage, index)
         self.records.append(TaskRecord(stage, index, attempt, host, instance, use))
+        self.started.add(stage)
+        if stage in self.rechosen and attempt < self.attempt.get(task, 1):
+            self.moved.add(stage)  # a late result from the pool before
         self.released.pop(task, None)
         self.errors.pop(task, None)
         return self.run.done(stage, index, output)
+
+    def retry(self, task: Task, attempt: int, error: str) -> None:
+        """An attempt is given up; `attempt` is the next one."""
+        self.attempt[task], self.errors[task] = attempt, error
+        if error == ORPHANED:
+            self.orphaned[task] = self.orphaned.get(task, 0) + 1
+
+    def tries(self, task: Task) -> int:
+        """How often a task has been tried, this time counted; attempts that died with their pool do not count."""
+        return self.attempt.get(task, 1) - self.orphaned.get(task, 0)
 
     def is_done(self, task: Task) -> bool:
         return self.run is not None and task[1] in self.run.stages[task[0]].output
@@ -200,12 +244,14 @@ def replay(job: Job | None, record: Record) -> Job | None:
             job.phase, job.workflow = "optimizing", workflow
         case Planned(plan=plan, at=at):
             job.begin(plan, at)
+        case Replanned(plan=plan):
+            job.rechoose(plan)
         case Extended(stage=stage, plan=longer, note=note):
             job.extend(stage, longer, note)
         case Counted(host=host, done=done):
             job.count(host, done.stage, done.index, done.attempt, done.instance, done.output, done.use)
         case Retried(stage=stage, index=index, attempt=attempt, error=error):
-            job.attempt[(stage, index)], job.errors[(stage, index)] = attempt, error
+            job.retry((stage, index), attempt, error)
         case Ended() as ended:
             job.ended, job.phase = ended, ended.status
     return job
@@ -228,6 +274,10 @@ def stage_reports(job: Job) -> list[StageReport]:
         records = by_stage.get(name)
         if not records:
             continue
+        units: dict[str, float] = {}
+        for record in records:
+            for unit, amount in record.use.units.items():
+                units[unit] = units.get(unit, 0.0) + amount
         reports.append(
             StageReport(
                 stage=name,
@@ -241,6 +291,10 @@ def stage_reports(job: Job) -> list[StageReport]:
                 cost_usd=sum(r.use.cost_usd for r in records),
                 cpu_s=sum(r.use.cpu_s for r in records),
                 attempts=sum(r.attempt for r in records),
+                busy_s=round(sum(r.use.end - r.use.start for r in records), 6),
+                units={unit: round(amount, 6) for unit, amount in units.items()},
+                elements=sum(len(output) for output in run.output.values() if isinstance(output, list)) if run.stage.many else 0,
+                moved=name in job.moved,
             )
         )
     return reports

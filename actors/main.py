@@ -19,7 +19,9 @@ import msgspec
 from msgspec import Struct
 
 from ..agents import library
+from ..agents.devices import gpu_devices
 from ..agents.instance import die_with_parent
+from ..agents.machine import machine
 from ..agents.offered import Interpreter, fitting, rows_of, this_interpreter, together
 from ..bus import metrics, tracing
 from ..bus.artifacts import Artifacts, make_bucket
@@ -29,13 +31,16 @@ from ..bus.messages import LibraryOffered, Offer
 from ..bus.roles import address, inbox
 from ..bus.streams import STREAMS
 from ..bus.subjects import token
+from ..optimizer.hardware import hardware_of, joined
+from ..optimizer.prices import Prices
 from ..planner.library import Library
 from ..planner.proposers import proposers
-from ..planner.rates import rates
 from .clustermgr import ClusterManager
 from .conductor import Conductor
 from .core import Actor, Woke
+from .given import given
 from .optimizer import Optimizer
+from .optimizing import Searches
 from .planner import Planner
 from .proposing import Proposers
 from .shell import LEASE_S, Errands, Fenced, Shell
@@ -154,7 +159,10 @@ def _make(
             asked.warm(planner.library)
             return planner, asked.errands
         case "optimizer":
-            return Optimizer(library.implementations(), rates(environ)), {}
+            searches = Searches()
+            close.callback(searches.close)
+            rows = library.implementations()
+            return Optimizer(library.agents(), rows, Prices(environ), given(data, environ, rows)), searches.errands
         case "conductor":
             return Conductor(), {}
         case "clustermgr":
@@ -163,10 +171,11 @@ def _make(
             from ..agents.host import Instances
 
             name = token(host or socket.gethostname())
-            here = look_around(name, pythons, environ)
-            instances = Instances(here.rows, data / "artifacts", data / "logs", Artifacts(link), here.homes)
+            mine = machine(environ)
+            here = look_around(name, pythons, environ, mine.market)
+            instances = Instances(here.rows, data / "artifacts", data / "logs", Artifacts(link), here.homes, mine)
             close.push_async_callback(instances.close)
-            return Worker(name, here.rows, here.offers, rates(environ), os.cpu_count() or 1, here.brings), instances.errands
+            return Worker(name, here.rows, here.offers, Prices(environ), os.cpu_count() or 1, here.brings, mine), instances.errands
     raise ValueError(f"there is no actor '{role}'")
 
 
@@ -180,7 +189,7 @@ class Host(Struct, frozen=True):
     brings: LibraryOffered
 
 
-def look_around(host: str, pythons: tuple[str, ...], environ: Mapping[str, str]) -> Host:
+def look_around(host: str, pythons: tuple[str, ...], environ: Mapping[str, str], market: str = "on-demand") -> Host:
     """Asks this interpreter and the others. Raises ValueError for one that has no murakkab."""
     library.with_mcp(environ)
     mine = this_interpreter(host, environ)
@@ -193,7 +202,15 @@ def look_around(host: str, pythons: tuple[str, ...], environ: Mapping[str, str])
         brings = together(brings, other.brings)
     for problem in brings.problems:
         log.warning("%s", problem)
-    return Host(tuple(Offer(*key, row.hardware) for key, row in rows.items() if key in can), rows, homes, fitting(brings))
+    gpus = tuple(dict.fromkeys(hardware_of(d.name) for d in gpu_devices()[0]))
+    offers = tuple(Offer(*key, joined(h, market)) for key, row in rows.items() if key in can for h in classes(row, gpus))
+    return Host(offers, rows, homes, fitting(brings))
+
+
+def classes(row: library.Implementation, gpus: tuple[str, ...]) -> tuple[str, ...]:
+    """The hardware classes of a host on which a row can run; `gpus` are those of its devices."""
+    kinds = row.runs_on or (row.hardware,)
+    return tuple(dict.fromkeys(c for kind in kinds for c in (gpus if kind == "gpu" else (kind,))))
 
 
 def _ask(python: str) -> Interpreter:

@@ -21,6 +21,7 @@ from ..bus.messages import (
     PlanMade,
     Planned,
     PlanRefused,
+    SubmitJob,
     Workflow,
     WorkflowExtended,
     WorkflowMade,
@@ -50,7 +51,7 @@ class Planning(Running):
         """Asks the planner or the optimizer, and again later; an answer that comes twice is ignored."""
         job.asks += 1
         shown = job.name if job.asking == "observing" else ""
-        yield Send(question(job), after_records=shown, trace=job.submit.traceparent)
+        yield Send(question(job, now), after_records=shown, trace=job.submit.traceparent)
         # whoever has just been started may not listen yet: soon again at first, then seldom
         yield Wake(ASK_FIRST_S if job.asks <= ASKS_SOON else ASK_AGAIN_S, ask_key(job))
 
@@ -125,6 +126,8 @@ class Planning(Running):
 
     def _grow(self, job: Job, plan: Plan | None, now: float, note: str = "") -> Iterator[Command]:
         stage, note = job.observing, " ".join((note or job.extension_note).split())[:NOTE_MAX]
+        if plan is not None:  # the question was asked with the choices of then, and some may have been made anew since
+            plan = job.with_choices(plan)
         yield Write(job.tenant, job.name, Extended(stage, plan, now, note))
         job.note = ""
         for task in job.extend(stage, plan, note):
@@ -139,7 +142,7 @@ def ask_key(job: Job) -> str:
     return f"ask-{job.asking}{len(job.observed) or ''}:{job.name}"
 
 
-def question(job: Job) -> Message:
+def question(job: Job, now: float) -> Message:
     """The message that asks what the job is waiting for (`job.asking`)."""
     submit = job.submit
     match job.asking:
@@ -168,17 +171,36 @@ def question(job: Job) -> Message:
             )
     workflow = job.extension or job.workflow
     assert workflow is not None
+    return plan_question(job, workflow, now)
+
+
+def plan_question(job: Job, workflow: Workflow, now: float) -> MakePlan:
+    """Asks for the choices of a workflow; those that there are stay."""
+    submit = job.submit
     return MakePlan(
         job=job.name,
         workflow=workflow,
         inputs=len(submit.inputs),
+        units=input_units(submit),
         constraints=submit.constraints,
         deadline_s=submit.deadline_s,
         quality_floor=submit.quality_floor,
         budget_usd=submit.budget_usd,
+        energy_budget_wh=submit.energy_budget_wh,
+        spent_s=round(max(0.0, now - job.at), 3),
         explain=submit.explain,
         chosen=job.run.plan.choices if job.run is not None else (),
     )
+
+
+def input_units(submit: SubmitJob) -> dict[str, float]:
+    """How much there is of all inputs together; empty when one of them does not say, for half of it would mislead."""
+    found: dict[str, float] = {}
+    if all(one.units for one in submit.inputs):
+        for one in submit.inputs:
+            for unit, amount in one.units.items():
+                found[unit] = found.get(unit, 0.0) + max(0.0, amount)
+    return found
 
 
 def extended(job: Job, msg: WorkflowExtended) -> Workflow:

@@ -40,6 +40,8 @@ class Pools:
     pools: dict[str, Pool] = field(default_factory=dict)
     hosts: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
     """Host to (last heard, slots by pool)."""
+    offers: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Host to the pools that it can serve: those that it has instances of or offers; of one about to go, those where it still runs something."""
     ill: dict[str, dict[str, str]] = field(default_factory=dict)
     """Host to pool to why its instance of it does not run."""
     ill_since: dict[str, float] = field(default_factory=dict)
@@ -70,6 +72,21 @@ class Pools:
                         del pool.waiting[tenant]
                     break
         self.dirty[name] = None
+
+    def take(self, name: str, tenant: str, job: str, stage: str) -> list[Task]:
+        """Takes a stage's waiting tasks out of a pool, in their order."""
+        pool = self.pools.get(name)
+        queue = pool.waiting.get(tenant) if pool is not None else None
+        if pool is None or queue is None:
+            return []
+        taken = [task for j, task in queue if j == job and task[0] == stage]
+        if taken:
+            left = deque((j, task) for j, task in queue if j != job or task[0] != stage)
+            if left:
+                pool.waiting[tenant] = left  # its turn stays what it was
+            else:
+                del pool.waiting[tenant]
+        return taken
 
     def drop(self, job: str) -> None:
         """A job has ended: nothing of it waits any more, and what was released no longer counts."""
@@ -103,9 +120,17 @@ class Pools:
         pool = self.pools.get(name)
         return pool is not None and pool.slots > 0
 
+    def offered(self, name: str) -> bool:
+        """Whether any living host can serve a pool."""
+        return any(name in pools for pools in self.offers.values())
+
     def beat(self, beat: HostHeartbeat, now: float) -> None:
+        going = beat.leaving or beat.revoked_at is not None  # it finishes what it runs, and takes nothing more
+        has = [i for i in beat.instances if i.busy or not going]
+        may = () if going else beat.offers
+        self.offers[beat.host] = frozenset(pool_name(x.agent, x.implementation, x.hardware) for x in (*has, *may))
         slots: dict[str, int] = {}
-        if not beat.leaving:
+        if not going:
             for i in beat.instances:
                 if i.state == "warm":
                     key = pool_name(i.agent, i.implementation, i.hardware)
@@ -133,6 +158,7 @@ class Pools:
         for host in silent:
             del self.hosts[host]
             self.ill.pop(host, None)
+            self.offers.pop(host, None)
         if silent:
             self._count_slots()
 
@@ -142,6 +168,13 @@ class Pools:
             if slots > pool.slots:
                 self.dirty[name] = None
             pool.slots = slots
+
+    def held(self) -> Iterator[tuple[str, Waiting]]:
+        """Every task that waits or is released, with its pool."""
+        for name, pool in self.pools.items():
+            for queue in pool.waiting.values():
+                yield from ((name, w) for w in queue)
+            yield from ((name, w) for w in pool.released)
 
     def check(self, released: Mapping[str, Mapping[Task, float]]) -> None:
         """`released` is what the jobs think is released."""

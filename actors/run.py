@@ -93,6 +93,19 @@ class DagRun:
         self._mark_complete(new)
         return ready
 
+    def rechoose(self, plan: Plan) -> list[str]:
+        """The same workflow with other choices; the stages whose pool is another one now."""
+        if plan.workflow != self.plan.workflow:
+            raise ActorBug("a plan that was made again must be for the same workflow")
+        self.plan = plan
+        moved = []
+        for choice in plan.choices:
+            run = self.stages[choice.stage]
+            if (choice.implementation, choice.hardware) != (run.choice.implementation, run.choice.hardware):
+                moved.append(choice.stage)
+            run.choice = choice
+        return moved
+
     def done(self, name: str, index: Index, output: Any) -> list[Task]:
         """Takes a task's output; the caller has made sure that it counts for the first time."""
         run = self.stages[name]
@@ -142,6 +155,9 @@ class DagRun:
                 yield (name, index), waits
 
     def check(self) -> None:
+        for choice in self.plan.choices:
+            if self.stages[choice.stage].choice != choice:
+                raise ActorBug(f"stage {choice.stage}: what is done is not what the plan says")
         for name, run in self.stages.items():
             if any(run.waits.get(i) != 0 for i in run.output):
                 raise ActorBug(f"stage {name}: a task is done that was never ready")

@@ -34,6 +34,13 @@ class State:
     unsent: dict[str, Job] = field(default_factory=dict)
     """While replaying: ended jobs whose result has not been seen in the stream."""
     live: bool = False
+    live_at: float = 0.0
+    """When it was connected last; hosts are known some seconds later."""
+    stale: dict[str, str] = field(default_factory=dict)
+    """Jobs whose plan is to be made again, first come first: job to why."""
+    asked: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """Those that the optimizer has been asked about: job to (since, why)."""
+    replan_due: bool = False
 
 
 class Running:
@@ -51,6 +58,7 @@ class Running:
             assert job.run is not None
             run = job.run.stages[stage]
             job.released[(stage, index)] = now
+            job.started.add(stage)
             yield Send(
                 TaskReady(
                     pool=pool,
@@ -87,6 +95,8 @@ class Running:
     def _close(self, job: Job, ended: Ended) -> None:
         job.ended, job.phase = ended, ended.status
         self.state.pools.drop(job.name)
+        self.state.stale.pop(job.name, None)
+        self.state.asked.pop(job.name, None)
         del self.state.jobs[job.name]
         self.state.ended[job.name] = job.tenant
         while len(self.state.ended) > REMEMBERED:

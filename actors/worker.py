@@ -14,6 +14,7 @@ from typing import ClassVar
 import msgspec
 
 from ..agents.library import Implementation
+from ..agents.machine import Machine
 from ..bus.messages import (
     Desired,
     DesiredInstances,
@@ -29,7 +30,7 @@ from ..bus.messages import (
     Use,
 )
 from ..bus.subjects import pool as pool_name
-from ..planner.choose import Rates
+from ..optimizer.prices import Prices
 from .core import ActorBug, Command, Do, Event, Heard, Outcome, Replayed, Resumed, Send, Take, Wake, Woke
 from .errands import Measure, Ran, Readings, RunTask, Started, StartInstance, StopInstance, WatchInstance
 
@@ -67,8 +68,13 @@ class Slots:
         return pool_name(self.desired.agent, self.desired.implementation, self.desired.hardware)
 
     @property
+    def slots(self) -> int:
+        """Calls at a time."""
+        return self.desired.slots or self.row.slots
+
+    @property
     def free(self) -> int:
-        return self.row.slots - len(self.running) if self.state == "warm" else 0
+        return self.slots - len(self.running) if self.state == "warm" else 0
 
 
 class Worker:
@@ -82,11 +88,14 @@ class Worker:
         host: str,
         library: Mapping[tuple[str, str], Implementation],
         offers: tuple[Offer, ...],
-        rates: Mapping[str, Rates],
+        prices: Prices,
         cores: int,
         brings: LibraryOffered | None = None,
+        machine: Machine | None = None,
     ) -> None:
-        self.host, self.library, self.offers, self.rates, self.cores = host, library, offers, rates, cores
+        self.machine = machine or Machine()
+        self.revoked_at: float | None = None
+        self.host, self.library, self.offers, self.prices, self.cores = host, library, offers, prices, cores
         self.version = -1
         self.wanted: dict[str, Desired] = {}
         self.instances: dict[str, Slots] = {}
@@ -132,8 +141,8 @@ class Worker:
 
     def check(self) -> None:
         for name, slots in self.instances.items():
-            if len(slots.running) > slots.row.slots:
-                raise ActorBug(f"instance {name} runs {len(slots.running)} tasks in {slots.row.slots} slots")
+            if len(slots.running) > slots.slots:
+                raise ActorBug(f"instance {name} runs {len(slots.running)} tasks in {slots.slots} slots")
         keys = [k for s in self.instances.values() for k in s.running] + [k for q in self.queued.values() for k, _, _ in q]
         if len(keys) != len(set(keys)):
             raise ActorBug("a delivered task is in two places")
@@ -211,8 +220,8 @@ class Worker:
 
     def _take(self, pool: str) -> Take:
         """As many as there are slots, and a few more so that no slot waits for the network."""
-        slots = sum(s.row.slots for s in self.instances.values() if s.pool == pool and s.state == "warm")
-        return Take(pool, 0 if self.leaving else slots + (max(1, slots) if slots else 0))
+        slots = sum(s.slots for s in self.instances.values() if s.pool == pool and s.state == "warm")
+        return Take(pool, 0 if self.leaving or self.revoked_at is not None else slots + (max(1, slots) if slots else 0))
 
     def _take_in(self, task: TaskReady, key: str, deliveries: int, now: float) -> Iterator[Command]:
         if deliveries > DELIVERIES_MAX:
@@ -250,7 +259,7 @@ class Worker:
         yield from self._fill(task.pool, now)
 
     def _use(self, slots: Slots, ran: Ran, cold_s: float) -> Use:
-        rates = self.rates.get(slots.desired.hardware) or self.rates["cpu"]
+        rates = self.prices.of(slots.desired.hardware)
         modelled = ran.energy_wh is None
         return Use(
             start=ran.start,
@@ -260,6 +269,7 @@ class Worker:
             energy_how="modelled" if modelled else "measured",
             cost_usd=ran.cpu_s * rates.usd_per_core_hour / 3600,
             cold_s=cold_s,
+            units=ran.units,
         )
 
     def _finish(self, key: str, result: TaskDone | TaskFailed) -> Iterator[Command]:
@@ -287,6 +297,11 @@ class Worker:
     # --- signs of life --------------------------------------------------------------------------------------------------------
 
     def _readings(self, now: float) -> Iterator[Command]:
+        if self.readings.revoked_in_s is None:
+            self.revoked_at = None
+        elif self.revoked_at is None:  # what runs is finished; what others can do goes to them
+            self.revoked_at = now + self.readings.revoked_in_s
+            yield from (self._take(pool) for pool in {s.pool for s in self.instances.values()})
         for name, slots in self.instances.items():
             slots.rss_mb = self.readings.rss_mb.get(name, slots.rss_mb)
             if slots.state == "warm" and not slots.running and slots.rss_mb > LEAK_FACTOR * slots.row.memory_mb + 500:
@@ -315,7 +330,7 @@ class Worker:
                         s.desired.implementation,
                         s.desired.hardware,
                         s.state,  # type: ignore[arg-type]
-                        s.row.slots,
+                        s.slots,
                         len(s.running),
                         s.rss_mb,
                         s.pid,
@@ -328,6 +343,9 @@ class Worker:
                 gpu_note=self.readings.gpu_note,
                 leaving=self.leaving,
                 version=self.version,
+                market=self.machine.market,
+                usd_per_hour=self.machine.usd_per_hour,
+                revoked_at=self.revoked_at,
             )
         )
 

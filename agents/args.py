@@ -34,6 +34,10 @@ class SpeechToTextArgs(Struct, frozen=True):
     language: Annotated[str, Meta(description="language that is spoken, as ISO 639-1 code; empty to detect it")] = "en"
 
 
+class AudioSplitterArgs(Struct, frozen=True):
+    parts: Annotated[int, Meta(ge=1, le=64, description="into how many parts a sound is cut at most")] = 2
+
+
 class ObjectDetectorArgs(Struct, frozen=True):
     threshold: Annotated[float, Meta(ge=0, le=1, description="least score that counts")] | None = None
     labels: Annotated[list[str], Meta(description="labels to look for; the implementation's own when empty")] = []

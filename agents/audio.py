@@ -39,6 +39,7 @@ class PyAVAudio:
                 wav.setparams((1, 2, RATE_HZ, 0, "NONE", "not compressed"))
                 for block in samples(source, scene.name, scene.start_s, scene.end_s):
                     wav.writeframes(block.tobytes())
+            call.count("video_s", scene.end_s - scene.start_s)
             return Audio(call.files.keep(target, "audio/wav"), scene)
         finally:
             target.unlink(missing_ok=True)

@@ -35,6 +35,8 @@ AGENTS: tuple[Agent, ...] = (
         "CandidateSeed",
         many=True,
         args=args_schema(args.CandidateSpreaderArgs),
+        levers={"candidates": (1, 2, 4, 8)},
+        lever_quality={"CodeGenerator": "any"},
         noun="candidates",
         words=(
             "candidates",

@@ -17,6 +17,8 @@ AGENTS: tuple[Agent, ...] = (
         "ReasoningPath",
         many=True,
         args=args_schema(args.PathSpreaderArgs),
+        levers={"paths": (1, 3, 5, 9)},
+        lever_quality={"MathReasoner": "vote"},
         noun="paths",
         words=(
             "paths",

@@ -22,6 +22,7 @@ class CodeTester:
 
     def run(self, call: Call) -> TestedCode:
         candidate = call.take("candidate", CodeCandidate)
+        call.count("items", 1)
         return TestedCode(candidate.task, outcome(self._sandbox, candidate.task, candidate.number, candidate.code, limits(call)))
 
 

@@ -53,6 +53,7 @@ class Clip:
         import torch
 
         frames = call.take("frames", Frames)
+        call.count("images", len(frames.times_s))
         labels, threshold = _labels(call), number(call, "threshold", THRESHOLD, 0, 1)
         items: list[Detection] = []
         with torch.inference_mode():

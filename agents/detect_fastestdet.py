@@ -54,6 +54,7 @@ class FastestDet:
 
     def run(self, call: Call) -> Detections:
         frames = call.take("frames", Frames)
+        call.count("images", len(frames.times_s))
         threshold = number(call, "threshold", THRESHOLD, 0, 1)
         labels = wanted_labels(call, self.names)
         items: list[Detection] = []

@@ -44,6 +44,7 @@ class HogCascades:
 
     def run(self, call: Call) -> Detections:
         frames = call.take("frames", Frames)
+        call.count("images", len(frames.times_s))
         threshold = number(call, "threshold", THRESHOLD, 0, 1)
         labels = wanted_labels(call, ("person", "cat"))
         items: list[Detection] = []

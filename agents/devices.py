@@ -24,7 +24,7 @@ def cpu_device() -> Device:
 
 
 @cache
-def _nvml() -> tuple[Any, str]:
+def nvml() -> tuple[Any, str]:
     """(the started library or None, why it is None)."""
     try:
         import pynvml
@@ -39,22 +39,22 @@ def _nvml() -> tuple[Any, str]:
 
 def gpu_devices() -> tuple[tuple[Device, ...], str]:
     """The GPUs, and a note that says why there are none."""
-    nvml, note = _nvml()
-    if nvml is None:
+    library, note = nvml()
+    if library is None:
         return (), note
     found = []
-    for i in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(i)
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-        name = nvml.nvmlDeviceGetName(handle)
+    for i in range(library.nvmlDeviceGetCount()):
+        handle = library.nvmlDeviceGetHandleByIndex(i)
+        memory = library.nvmlDeviceGetMemoryInfo(handle)
+        name = library.nvmlDeviceGetName(handle)
         found.append(
             Device(
                 name=name.decode() if isinstance(name, bytes) else name,
                 kind="gpu",
                 memory_mb=memory.total >> 20,
                 memory_used_mb=memory.used >> 20,
-                busy=_or_none(lambda h=handle: nvml.nvmlDeviceGetUtilizationRates(h).gpu / 100, nvml),
-                power_w=_or_none(lambda h=handle: nvml.nvmlDeviceGetPowerUsage(h) / 1000, nvml),
+                busy=_or_none(lambda h=handle: library.nvmlDeviceGetUtilizationRates(h).gpu / 100, library),
+                power_w=_or_none(lambda h=handle: library.nvmlDeviceGetPowerUsage(h) / 1000, library),
             )
         )
     return tuple(found), "" if found else "no GPU: NVML lists none"

@@ -52,6 +52,8 @@ class OpenCVFrames:
                     at_s = pictures.seek(scene.start_s)
                     if at_s is not None and at_s < scene.end_s:
                         add(archive, pictures.retrieve(), times_s, max(at_s, scene.start_s))
+            call.count("video_s", scene.end_s - scene.start_s)
+            call.count("frames", len(times_s))
             return Frames(call.files.keep(target, "application/zip"), tuple(times_s), scene)
         finally:
             target.unlink(missing_ok=True)

@@ -21,10 +21,14 @@ from ..actors.core import Errand
 from ..actors.errands import Measure, Ran, Readings, RunTask, Started, StartInstance, StopInstance, WatchInstance
 from ..bus import tracing
 from ..bus.artifacts import Artifacts, prune
+from ..bus.messages import Desired
+from ..optimizer.hardware import hardware_of, split
 from .devices import cpu_device, gpu_devices
 from .energy import PackageEnergy, share_wh
 from .instance import LINE_MAX, Answer, CallIn, Ready, Setup
 from .library import Implementation
+from .machine import Machine
+from .power import cap
 from .types import artifacts_in
 
 log = logging.getLogger("murakkab.worker")
@@ -92,7 +96,9 @@ class Instances:
         logs: Path,
         artifacts: Artifacts,
         pythons: Mapping[tuple[str, str], str],
+        machine: Machine | None = None,
     ) -> None:
+        self.machine = machine or Machine()
         self.library, self.folder, self.logs, self.artifacts, self.pythons = library, folder, logs, artifacts, pythons
         self.processes: dict[str, _Process] = {}
         self._pruned_at = 0.0
@@ -108,7 +114,13 @@ class Instances:
         wanted = errand.instance
         row = self.library[(wanted.agent, wanted.implementation)]
         python = self.pythons.get((wanted.agent, wanted.implementation), sys.executable)
-        env = {**os.environ, "OMP_NUM_THREADS": str(row.threads), "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+        env = {
+            **os.environ,
+            **self._device_of(wanted),
+            "OMP_NUM_THREADS": str(row.threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONUNBUFFERED": "1",
+        }
         self.logs.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         with (self.logs / f"{wanted.id}.log").open("ab") as log_file:
@@ -120,7 +132,7 @@ class Instances:
         assert process.stdin is not None
         assert process.stdout is not None
         held = self.processes[wanted.id] = _Process(process)
-        setup = Setup(row.entry, dict(row.options), row.slots, str(self.folder), row.agent, row.name, row.spawns)
+        setup = Setup(row.entry, dict(row.options), wanted.slots or row.slots, str(self.folder), row.agent, row.name, row.spawns)
         try:
             process.stdin.write(msgspec.json.encode(setup) + b"\n")
             line = await asyncio.wait_for(process.stdout.readline(), LOAD_LIMIT_S)
@@ -139,6 +151,22 @@ class Instances:
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
         return Started(process.pid, time.perf_counter() - started)
+
+    def _device_of(self, wanted: Desired) -> dict[str, str]:
+        """What the instance may see: no GPU for CPU classes; else the one of its class with the most free memory, under its cap."""
+        gpus, _ = gpu_devices()
+        if not gpus or not self.library[(wanted.agent, wanted.implementation)].runs_on:
+            return {}
+        base = split(wanted.hardware)[0]
+        if base == "cpu":
+            return {"CUDA_VISIBLE_DEVICES": ""}
+        fitting = [(d.memory_used_mb - d.memory_mb, n) for n, d in enumerate(gpus) if hardware_of(d.name) == base]
+        if not fitting:
+            return {}
+        index = min(fitting)[1]
+        if wanted.power_w is not None and (why := cap(index, wanted.power_w)):
+            log.warning("%s", why)
+        return {"CUDA_VISIBLE_DEVICES": str(index)}
 
     async def watch(self, errand: WatchInstance, _: str) -> str:
         held = self.processes.get(errand.id)
@@ -211,7 +239,7 @@ class Instances:
                 output = await self._keep(task.tenant, answer.output, task.inline_max)
             except (OSError, LookupError, TimeoutError) as error:
                 return Ran(start, time.time(), cpu_s=answer.cpu_s, error=f"its output could not be stored: {error}")
-        return Ran(start, time.time(), output, answer.cpu_s, share_wh(before, self.energy.read(), answer.cpu_s))
+        return Ran(start, time.time(), output, answer.cpu_s, share_wh(before, self.energy.read(), answer.cpu_s), units=answer.units)
 
     async def _bring(self, tenant: str, inputs: dict[str, Any]) -> dict[str, Any]:
         if not inputs:
@@ -255,7 +283,7 @@ class Instances:
                 rss[name] = psutil.Process(held.process.pid).memory_info().rss >> 20
             except psutil.Error:
                 continue
-        return Readings((cpu_device(), *gpus), note, rss)
+        return Readings((cpu_device(), *gpus), note, rss, self.machine.revoked_in_s())
 
 
 def _meaning(code: int) -> str:

@@ -25,7 +25,7 @@ import msgspec
 from msgspec import Struct
 
 from ..bus import tracing
-from .interface import BadInput, Call, Files
+from .interface import CALL, BadInput, Call, Files
 
 LINE_MAX = 64 << 20
 """Bytes of one line; the bus carries at most 1 MB, so this is never the limit."""
@@ -59,6 +59,8 @@ class Answer(Struct, omit_defaults=True):
     cpu_s: float = 0.0
     error: str = ""
     bad_input: bool = False
+    units: dict[str, float] = {}
+    """What the model counted with `Call.count`."""
 
 
 class Ready(Struct):
@@ -131,12 +133,13 @@ class _Server:
         try:
             with tracing.span(f"model: {self.setup.implementation}", call.trace, attributes=attributes):
                 given = Call(call.inputs, call.args, self.files)
+                CALL.set(given)
                 if self.asynchronous:
                     result = await self.model.run_async(given)
                 else:
                     result = await asyncio.get_running_loop().run_in_executor(self.threads, self.model.run, given)
             output = [msgspec.to_builtins(x) for x in result] if isinstance(result, Sequence) else msgspec.to_builtins(result)
-            self.write(Answer(call.n, output, self.busy_s()))
+            self.write(Answer(call.n, output, self.busy_s(), units=given.units))
         except BadInput as error:
             self.write(Answer(call.n, None, self.busy_s(), " ".join(str(error).split()), True))
         except msgspec.ValidationError as error:

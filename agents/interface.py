@@ -7,9 +7,11 @@ killed at any moment; so it keeps no state that matters. Heavy libraries are imp
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_origin
 
@@ -52,10 +54,11 @@ class Files:
 
 
 class Call:
-    """One task as a model sees it: typed inputs, arguments, files."""
+    """One task as a model sees it: typed inputs, arguments, files. `units` is the work that it turned out to be."""
 
     def __init__(self, inputs: Mapping[str, Any], args: Mapping[str, Any], files: Files) -> None:
         self.inputs, self.args, self.files = inputs, args, files
+        self.units: dict[str, float] = {}
 
     def take(self, name: str, kind: type[T]) -> T:
         """The input `name` as a value of its type; `list[X]` for a gathered one."""
@@ -71,6 +74,23 @@ class Call:
 
     def arg(self, name: str, default: T) -> T:
         return msgspec.convert(self.args[name], type(default), strict=False) if name in self.args else default
+
+    def count(self, unit: str, amount: float) -> None:
+        """Says how much work the task is: `video_s`, `audio_s`, `frames`, `images`, `texts`, `tokens_in`, `tokens_out`, `items`.
+
+        Adds up over calls. Times and costs are learned per unit, so a unit is what they grow with. Never fails: what is no
+        finite amount above 0 is not counted, for no task shall be lost to its bookkeeping.
+        """
+        try:
+            more = float(amount)
+        except (TypeError, ValueError, OverflowError):
+            return
+        if math.isfinite(more) and more > 0:
+            self.units[unit] = round(self.units.get(unit, 0.0) + more, 6)
+
+
+CALL: ContextVar[Call | None] = ContextVar("CALL", default=None)
+"""The task that the current asyncio task works on, for what lies too deep to be handed its `Call` (engines count tokens)."""
 
 
 class Model(Protocol):

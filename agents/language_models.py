@@ -37,6 +37,7 @@ def language_models(agent: str, entry: str, work_s: float) -> tuple[Implementati
             entry,
             ("vllm", "gguf", "tokenizers", "safetensors"),
             variable="MURAKKAB_VLLM_MODEL",
+            runs_on=("cpu", "gpu"),
             options={"engine": "vllm"},
             slots=8,
             memory_mb=3500,

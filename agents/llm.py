@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .interface import CALL
+
 ENGINES = ("ctranslate2", "openai", "vllm")
 
 
@@ -19,11 +21,25 @@ class Engine(Protocol):
         Temperature 0 is the likeliest answer, and `seed` says nothing then. Above 0 the answer is drawn: another seed gives
         another draw, the same seed the same one (here always; a server may round differently under other load).
 
+        It counts what it read and wrote (`count_tokens`) for the task that asks.
+
         Raises `BadInput` when the request itself is wrong (too long, say), `RuntimeError` when another try may help.
         """
 
     def close(self) -> None:
         """Ends what `load` has started. May be called at any time."""
+
+
+def count_tokens(read: object, written: object) -> None:
+    """Adds to the work of the task that this runs for; to be called where the task awaits, not in a thread. Never fails.
+
+    `read` may be anything that a server said; what is no number is passed over.
+    """
+    call = CALL.get()
+    if call is not None:
+        for unit, amount in (("tokens_in", read), ("tokens_out", written)):
+            if isinstance(amount, int | float) and not isinstance(amount, bool):
+                call.count(unit, amount)
 
 
 def make_engine(name: str) -> Engine:

@@ -11,6 +11,7 @@ from typing import Any
 
 from . import gguf_convert, weights
 from .interface import BadInput
+from .llm import count_tokens
 from .media import threads
 
 REPETITION_PENALTY = 1.1
@@ -60,7 +61,9 @@ class CTranslate2Engine:
 
     async def chat(self, system: str, user: str, max_tokens: int, *, temperature: float = 0.0, seed: int = 0) -> str:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._one, self._generate, system, user, max_tokens, temperature, seed)
+        text, read, written = await loop.run_in_executor(self._one, self._generate, system, user, max_tokens, temperature, seed)
+        count_tokens(read, written)
+        return text
 
     def _renew(self) -> None:
         """A new generator instead of the one there may be, whose memory is free before the new one needs as much."""
@@ -69,7 +72,8 @@ class CTranslate2Engine:
         self._generator = None
         self._generator = ctranslate2.Generator(str(self._folder), device="cpu", compute_type="int8", intra_threads=threads())
 
-    def _generate(self, system: str, user: str, max_tokens: int, temperature: float, seed: int) -> str:
+    def _generate(self, system: str, user: str, max_tokens: int, temperature: float, seed: int) -> tuple[str, int, int]:
+        """The text, and how many tokens were read and written for it."""
         prompt = self._tokenizer.encode(chatml(system, user), add_special_tokens=False).tokens
         if len(prompt) + max_tokens > self._context:
             raise BadInput(f"a prompt of {len(prompt)} tokens and {max_tokens} to generate exceed the model's {self._context}")
@@ -89,7 +93,7 @@ class CTranslate2Engine:
             **sampling,
         )
         text: str = self._tokenizer.decode(result.sequences_ids[0])
-        return text.strip()
+        return text.strip(), len(prompt), len(result.sequences_ids[0])
 
 
 def chatml(system: str, user: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .interface import BadInput
+from .llm import count_tokens
 
 TIMEOUT_S = 110.0
 """For each wait on the socket; a little under a task's default timeout, so that the server's name is in the error."""
@@ -55,6 +56,9 @@ class OpenAIEngine:
             text = answer["choices"][0]["message"]["content"]
         except (KeyError, IndexError, TypeError):
             raise RuntimeError(f"the language model server at {self._url} answered without choices[0].message.content") from None
+        usage = answer.get("usage")
+        if isinstance(usage, dict):  # servers may leave it out; then the task's work is not known
+            count_tokens(usage.get("prompt_tokens"), usage.get("completion_tokens"))
         return str(text or "").strip()
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Facts(TypedDict, total=False):
     variable: str
     options: Mapping[str, Any]
     hardware: str
+    runs_on: tuple[str, ...]
     slots: int
     memory_mb: int
     threads: int
@@ -54,6 +55,9 @@ class Traits(TypedDict, total=False):
     presents: bool
     only_asked: bool
     noun: str
+    parts: tuple[str, ...]
+    levers: Mapping[str, tuple[int, ...]]
+    lever_quality: Mapping[str, str]
 
 
 class Declared(Struct, frozen=True):

@@ -52,6 +52,7 @@ class OpenCVScenes:
         times_s, distances = look(path, video.name, medium.pictures_start_s) if medium.has_pictures else ([], [])
         pictures_end_s = times_s[-1] + LOOK_S if times_s else 0.0
         whole(path, video.name, medium, pictures_end_s)
+        call.count("video_s", medium.duration_s)  # all of it is looked at, also where a stretch is asked for
         borders = cuts(times_s, distances)
         if times_s and pictures_end_s < medium.duration_s - MIN_S:
             borders.append(pictures_end_s)

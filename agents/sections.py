@@ -24,4 +24,5 @@ class PyAVSection:
         end_s = min(number(call, "end_s", medium.duration_s, 0.0, math.inf), medium.duration_s)
         if start_s >= end_s:
             raise BadInput(f"{video.name}: there is no section from {start_s:g} s to {end_s:g} s; it is {medium.duration_s:.1f} s long")
+        call.count("video_s", end_s - start_s)
         return Scene(video.media, video.name, 0, start_s, end_s, has_pictures=medium.has_pictures, has_sound=medium.has_sound)

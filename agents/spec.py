@@ -46,6 +46,12 @@ class Agent(Struct, frozen=True):
     """It makes one readable whole of parts: where a job asks for such parts only, it is added and gives the answer."""
     noun: str = ""
     """What a stage of it is called in workflows; made from its name when empty."""
+    parts: tuple[str, ...] = ()
+    """The agents that cut one of its tasks into chunks, and that join what the chunks gave: (splitter, joiner); empty: it cannot be split."""
+    levers: Mapping[str, tuple[int, ...]] = {}
+    """Arguments that an optimizer may set, where nobody else has, to values worth trying; how many attempts, say."""
+    lever_quality: Mapping[str, str] = {}
+    """Whose quality follows from the lever: agent to "vote" or "any" (`optimizer/paths.py`)."""
 
 
 class Implementation(Struct, frozen=True):
@@ -63,6 +69,8 @@ class Implementation(Struct, frozen=True):
     """An environment variable that must be set, for what cannot be found by itself (a server's address)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     hardware: str = "cpu"
+    runs_on: tuple[str, ...] = ()
+    """Kinds of device that it can run on, "cpu" and "gpu"; empty: `hardware` alone."""
     slots: int = 1
     memory_mb: int = 200
     threads: int = 1

@@ -52,6 +52,7 @@ class FasterWhisper:
             raise BadInput(f"language={language}: {self.weights} only knows English; leave it out or choose a multilingual model")
         with wave.open(str(call.files.path(audio.wav))) as wav:
             sound = as_floats(wav, audio.scene.name)
+        call.count("audio_s", len(sound) / 16_000)
         found, language = self.transcribe(sound, language, listen_first=True)
         start_s, end_s = audio.scene.start_s, audio.scene.end_s
         segments = tuple(

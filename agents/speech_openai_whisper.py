@@ -41,6 +41,7 @@ class OpenAIWhisper:
         audio = call.take("audio", Audio)
         language = self._language(call.arg("language", "en"))
         sound = samples(call.files.path(audio.wav), audio.scene.name)
+        call.count("audio_s", sound.size / RATE_HZ)
         if not sound.size or abs(sound).max() < SILENT:
             return Transcript((), audio.scene, language or "en")
         found = self.model.transcribe(

@@ -43,6 +43,7 @@ class VectorIndexer:
         if len(media) > 1:
             raise BadInput(f"an index is of one video, but the inputs come from {len(media)} different ones")
         found = passages.of_video(transcripts, detections, summaries)
+        call.count("texts", len(found))
         vectors = self._model.embed([p.text for p in found])
         path = call.files.scratch(".npz")
         with path.open("wb") as file:

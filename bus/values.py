@@ -149,7 +149,7 @@ class Plan(Struct, frozen=True):
     frontier: tuple[RunnerUp, ...] = ()
 
 
-class Use(Struct, frozen=True):
+class Use(Struct, frozen=True, omit_defaults=True):
     """What one task used, as its worker saw it."""
 
     start: float
@@ -214,6 +214,8 @@ class StageReport(Struct, frozen=True):
     """Work over all tasks, as in `Use`."""
     elements: int = 0
     """What its tasks gave together, for a stage with `many`."""
+    moved: bool = False
+    """Some of its tasks ran on what had been chosen before: its figures are of both, and nothing is to be learnt from them."""
 
 
 class Device(Struct, frozen=True):
@@ -331,3 +333,5 @@ class Workload(Struct, frozen=True):
     units_per: dict[str, dict[str, float]] = field(default_factory=dict)
     """Work unit to input unit to how much of it all its tasks have: {"audio_s": {"video_s": 1.0}}."""
     samples: int = 0
+    sensitivity: float = 1.0
+    """How much a job's quality follows from this agent's: the exponent of its quality in the product; 1 until it is measured."""

@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     q = add("explain", "The plan of a job, the runners-up and the estimates; runs nothing.")
     _job_arguments(q)
     q.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    q.add_argument("--trace", type=Path, metavar="FILE.html", help="also draw the frontier and the timeline that is expected")
 
     q = add("up", "Run a whole system here until Ctrl-C: NATS if none is given, the control actors, a worker.")
     q.add_argument(
@@ -59,6 +60,25 @@ def parser() -> argparse.ArgumentParser:
     add("mcp", "Serve MCP over standard input and output: other programs' models can run jobs here.")
     q = add("cancel", "Stop a running job.")
     q.add_argument("job", metavar="JOB")
+    q = add("profile", "Measure what implementations take on this machine, and how good they are; the optimizer plans with it.")
+    q.add_argument(
+        "implementations", nargs="*", metavar="IMPLEMENTATION", help="its name, or an agent's for all of its; default: all that run here"
+    )
+    q.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    q.add_argument("--export", type=Path, metavar="FILE", help="also write the profiles to this file")
+    q.add_argument(
+        "--import", type=Path, metavar="FILE", dest="import_", help="keep the profiles of this file; nothing else is measured unless named"
+    )
+    q.add_argument(
+        "--limit", type=float, default=45.0, metavar="S", help="about how long one implementation may take (default: %(default)g s)"
+    )
+    q.add_argument("--reps", type=int, default=5, metavar="N", help="how often each task is done at most (default: %(default)s)")
+    q.add_argument(
+        "--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations are measured too"
+    )
+    q.add_argument(
+        "--hardware", default="", metavar="CLASS", help="the hardware class to file it under (default: cpu, or the GPU that was used)"
+    )
     q = add("doctor", "What this machine has, what is missing, and how to get it.")
     q.add_argument("--json", action="store_true")
     return p
@@ -73,11 +93,13 @@ def _job_arguments(q: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="C",
-        help="MIN_COST, MIN_LATENCY, MIN_ENERGY or MAX_QUALITY; the first matters most",
+        help="MIN_COST, MIN_LATENCY, MIN_ENERGY or MAX_QUALITY; the first matters most; may be repeated. Plans within 5 %% of the best "
+        "count as equal and the next decides; MIN_COST:10%% says another tolerance",
     )
     q.add_argument("--quality-floor", type=float, metavar="Q", help="least quality of every stage, 0..1")
     q.add_argument("--deadline", type=float, metavar="S", help="seconds after which the job fails")
     q.add_argument("--budget", type=float, metavar="USD", help="most dollars that the plan may be estimated at")
+    q.add_argument("--energy-budget", type=float, metavar="WH", help="most watt-hours that the plan may be estimated at")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -119,6 +141,10 @@ async def _dispatch(args: argparse.Namespace) -> int:
             from .library import library
 
             return await library(args)
+        case "profile":
+            from .profile import profile
+
+            return await profile(args)
         case "doctor":
             from .inspect import doctor
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bus import tracing
-from ..bus.messages import JobProgress, JobResult, SubmitJob, Workflow
+from ..bus.messages import Input, JobProgress, JobResult, SubmitJob, Workflow
 from ..bus.roles import CREDENTIALS
 from .constraints import MIN_COST
 from .session import BadRequest, Session, check_input
@@ -50,7 +50,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Job:
-    """A request. `inputs` are paths; `tasks` are hints, one a step; `constraints` one goal or a priority list."""
+    """A request. `inputs` are paths; `tasks` are hints, one a step; `constraints` one goal or a priority list.
+
+    Plans within 5 % of the best by one goal count as equal, and the next decides; `MIN_COST.within(0.1)` says another tolerance.
+    """
 
     description: str
     inputs: Sequence[str | os.PathLike[str]] = ()
@@ -62,6 +65,7 @@ class Job:
     workflow: Workflow | None = field(default=None, repr=False)
     explain: bool = False
     """Only plan it: `Result.message.plan` has the plan, and nothing runs."""
+    energy_budget_wh: float | None = None
 
     def execute(self, nats: str = "") -> Result:
         """Runs the job to its end. Uses `nats` or NATS_URL, else starts an embedded system and stops it after.
@@ -93,18 +97,23 @@ class Job:
 
     async def _message(self, session: Session, trace: str) -> SubmitJob:
         inputs = tuple([await session.upload(Path(path)) for path in self.inputs])
-        goals = (self.constraints,) if isinstance(self.constraints, str) else tuple(self.constraints)
+        return self.message(session.tenant, inputs, secrets.token_hex(6), trace)
+
+    def message(self, tenant: str, inputs: tuple[Input, ...], job: str = "", trace: str = "") -> SubmitJob:
+        """The job as it is submitted, with `inputs` in place of the paths."""
+        goals = (self.constraints,) if isinstance(self.constraints, str) else self.constraints
         return SubmitJob(
-            tenant=session.tenant,
+            tenant=tenant,
             description=self.description,
             inputs=inputs,
             tasks=tuple(self.tasks),
-            constraints=goals,
-            job=secrets.token_hex(6),
+            constraints=tuple(str(goal) for goal in goals),  # plain ones: no message holds a subclass of str
+            job=job,
             workflow=self.workflow,
             deadline_s=self.deadline_s,
             quality_floor=self.quality_floor,
             budget_usd=self.budget_usd,
+            energy_budget_wh=self.energy_budget_wh,
             explain=self.explain,
             traceparent=trace,
         )

@@ -39,10 +39,15 @@ Description = Annotated[str, Field(description="what is wanted, in words")]
 Inputs = Annotated[list[str], Field(description="paths of files on the machine of this server, absolute or beginning with ~")]
 Tasks = Annotated[list[str], Field(description="hints, one step in words each; may be left out")]
 Goals = Annotated[
-    list[str], Field(description="MIN_COST, MIN_LATENCY, MIN_ENERGY or MAX_QUALITY; the first matters most; MIN_COST when left out")
+    list[str],
+    Field(
+        description="MIN_COST, MIN_LATENCY, MIN_ENERGY or MAX_QUALITY; the first matters most; plans within 5 % of the best count as equal, "
+        "or within a tolerance as in MIN_COST:10%; MIN_COST when left out"
+    ),
 ]
 Deadline = Annotated[float | None, Field(description="seconds after which the job fails")]
 Budget = Annotated[float | None, Field(description="most US dollars that the plan may be estimated at")]
+EnergyBudget = Annotated[float | None, Field(description="most watt-hours that the plan may be estimated at")]
 Floor = Annotated[float | None, Field(description="least quality of every stage, 0 to 1")]
 
 
@@ -60,9 +65,10 @@ def offer(base: Base) -> MCPServer[Any]:
         deadline_s: Deadline = None,
         budget_usd: Budget = None,
         quality_floor: Floor = None,
+        energy_budget_wh: EnergyBudget = None,
     ) -> dict[str, Any]:
         """Run a job and give its answer, with time in seconds, cost in US dollars and energy in watt-hours, and how each was obtained."""
-        job = _job(description, inputs, tasks, constraints, deadline_s, budget_usd, quality_floor)
+        job = _job(description, inputs, tasks, constraints, deadline_s, budget_usd, quality_floor, energy_budget_wh)
         return await _aside(base, _run(base, job, ctx))
 
     @server.tool(annotations=ToolAnnotations(read_only_hint=True))
@@ -74,9 +80,10 @@ def offer(base: Base) -> MCPServer[Any]:
         deadline_s: Deadline = None,
         budget_usd: Budget = None,
         quality_floor: Floor = None,
+        energy_budget_wh: EnergyBudget = None,
     ) -> dict[str, Any]:
         """The plan of a job: its stages as concrete calls, the implementation chosen for each, and estimates. Nothing runs."""
-        job = _job(description, inputs, tasks, constraints, deadline_s, budget_usd, quality_floor, only_plan=True)
+        job = _job(description, inputs, tasks, constraints, deadline_s, budget_usd, quality_floor, energy_budget_wh, only_plan=True)
         return await _aside(base, _explain(base, job))
 
     @server.tool(annotations=ToolAnnotations(read_only_hint=True))
@@ -95,6 +102,7 @@ def _job(
     deadline_s: float | None,
     budget_usd: float | None,
     quality_floor: float | None,
+    energy_budget_wh: float | None,
     only_plan: bool = False,
 ) -> Job:
     """As the command line makes it. Raises ToolError for what can be refused at once."""
@@ -106,6 +114,7 @@ def _job(
         deadline=deadline_s,
         quality_floor=quality_floor,
         budget=budget_usd,
+        energy_budget=energy_budget_wh,
     )
     try:
         for path in said.inputs:

@@ -12,9 +12,15 @@ import msgspec
 
 from ..bus.messages import JobProgress, JobResult, Plan
 from .answers import print_answer
+from .compared import as_json as compared
+from .compared import compare
+from .compared_text import print_changes, print_stages, print_whole
+from .history import History, history
 from .job import Job, JobFailed, JobHandle, Result
 from .session import BadRequest
 from .trace import draw, rebuild
+
+NOTHING = History(None, None, ())
 
 
 def as_job(args: argparse.Namespace, explain: bool = False) -> Job:
@@ -27,6 +33,7 @@ def as_job(args: argparse.Namespace, explain: bool = False) -> Job:
         deadline_s=args.deadline,
         quality_floor=args.quality_floor,
         budget_usd=args.budget,
+        energy_budget_wh=args.energy_budget,
         explain=explain,
     )
     _check_early(job)
@@ -46,23 +53,11 @@ async def run(args: argparse.Namespace) -> int:
 
 def _check_early(job: Job) -> None:
     """What needs no server to be refused is refused before one is started. Raises BadRequest."""
-    from ..bus.messages import ArtifactRef, Input, SubmitJob
+    from ..bus.messages import ArtifactRef, Input
     from ..planner.request import refusal
 
     stand_in = ArtifactRef("0" * 64, 1, "application/octet-stream")
-    goals = (job.constraints,) if isinstance(job.constraints, str) else tuple(job.constraints)
-    problem = refusal(
-        SubmitJob(
-            tenant="default",
-            description=job.description,
-            inputs=tuple(Input(str(p)[:500], stand_in) for p in job.inputs),
-            tasks=tuple(job.tasks),
-            constraints=goals,
-            deadline_s=job.deadline_s,
-            quality_floor=job.quality_floor,
-            budget_usd=job.budget_usd,
-        )
-    )
+    problem = refusal(job.message("default", tuple(Input(str(p)[:500], stand_in) for p in job.inputs)))
     if problem:
         raise BadRequest(problem)
 
@@ -85,18 +80,18 @@ async def _follow(handle: JobHandle, args: argparse.Namespace, bars: Bars | None
         print_failure(failed.result, args.json)
         return 2 if failed.result.infeasible else 1
     picture = args.trace or _default_picture(handle.job, args.data)
-    past = rebuild(await handle.session.log_of(handle.job))
-    if past is not None:
-        draw(past, picture)
+    past = history(await handle.session.log_of(handle.job))
+    if past.job is not None:
+        draw(past.job, picture)
     if args.json:
-        print(json.dumps(as_json(result, str(picture))))
+        print(json.dumps(as_json(result, str(picture), past)))
     else:
         if not planned:
             print_plan(result.message.plan, sys.stdout)
         print_answer(result.answer, sys.stdout)
         if result.message.note:
             print(f"\nnote     {result.message.note}")
-        print_cost(result, sys.stdout)
+        print_cost(result, past, sys.stdout)
         print(f"picture  {picture}")
     return 0
 
@@ -119,8 +114,8 @@ def _default_picture(job: str, data: Path | None) -> Path:
     return (data or home(os.environ)) / "traces" / f"{job}.html"
 
 
-def as_json(result: Result, picture: str = "") -> dict[str, Any]:
-    """The object of `--json`; its fields are a contract."""
+def as_json(result: Result, picture: str = "", past: History = NOTHING) -> dict[str, Any]:
+    """The object of `--json`; its fields are a contract. `estimate` has what was expected beside what came true, None without a plan."""
     m = result.message
     return {
         "job": m.job,
@@ -134,6 +129,8 @@ def as_json(result: Result, picture: str = "") -> dict[str, Any]:
         "cost_usd": msgspec.to_builtins(m.cost_usd),
         "picture": picture,
         "note": m.note,
+        "estimate": compared(compare(m, past.first)),
+        "changes": msgspec.to_builtins(past.changes),
     }
 
 
@@ -156,18 +153,15 @@ def print_plan(plan: Plan | None, out: TextIO) -> None:
         print(f"  {stage.name:<12} {choice.implementation + ' on ' + choice.hardware:<36} {stage.call or stage.agent}", file=out)
 
 
-def print_cost(result: Result, out: TextIO) -> None:
+def print_cost(result: Result, past: History, out: TextIO) -> None:
     m = result.message
-    print(file=out)
-    print(f"{'stage':<12} {'implementation':<30} {'tasks':>5} {'start s':>8} {'end s':>7} {'CPU s':>7} {'mWh':>8}", file=out)
-    for s in m.stages:
-        print(
-            f"{s.stage:<12} {s.implementation:<30} {s.tasks:>5} {s.start_s:>8.2f} {s.end_s:>7.2f} {s.cpu_s:>7.2f} {s.energy_wh * 1000:>8.3f}",
-            file=out,
-        )
+    made = compare(m, past.first)
+    print_stages(made.stages if made is not None else (), out)
     print(f"\ntime     {m.time_s:.2f} s (planning {m.planning_s:.3f} s)", file=out)
     print(f"energy   {m.energy_wh.value * 1000:.2f} mWh ({m.energy_wh.how})", file=out)
     print(f"cost     ${m.cost_usd.value:.6f} ({m.cost_usd.how})", file=out)
+    print_whole(made, out)
+    print_changes(past.changes, out)
 
 
 class Bars:

@@ -32,6 +32,7 @@ from ..bus.messages import (
 from ..bus.roles import address, inbox
 from ..bus.subjects import subject_of, wildcard
 from ..bus.wire import BadMessage, decode, encode
+from .units import units_of
 
 log = logging.getLogger("murakkab.client")
 
@@ -65,11 +66,12 @@ class Session:
     async def upload(self, path: Path) -> Input:
         """A file as an input of a job; its bytes go to the tenant's artifact store, in chunks. Raises BadRequest."""
         check_input(path)
-        digest, size = await asyncio.get_running_loop().run_in_executor(None, hash_file, path)
+        loop = asyncio.get_running_loop()
+        digest, size = await loop.run_in_executor(None, hash_file, path)
         media_type = LINES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         ref = ArtifactRef(digest, size, media_type)
         await self._until_ready(self.artifacts.store, ref, path)
-        return Input(path.name, ref)
+        return Input(path.name, ref, await loop.run_in_executor(None, units_of, path))
 
     async def _until_ready(self, store: Any, ref: ArtifactRef, path: Path) -> None:
         """A system that has just been started may not have made the tenant's bucket yet."""

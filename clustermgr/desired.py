@@ -30,6 +30,10 @@ class Demand(Struct, frozen=True):
 
     tasks: int
     jobs: int
+    width: int = 1
+    """Instances that the widest of their plans counts on."""
+    slots: int = 0
+    power_w: float | None = None
 
 
 def desired(
@@ -60,15 +64,20 @@ def desired(
             if n < len(mine):
                 kept.append(mine[n])
             else:
-                kept.append(Desired(_instance_id(key, host.host, kept, now_has), *key))
+                known = demand.get(key, Demand(0, 0))
+                kept.append(Desired(_instance_id(key, host.host, kept, now_has), *key, known.slots, known.power_w))
                 reasons.append(f"+ {key[1]} for {key[0]}: {why}")
 
-    wanted_now = [k for k in demand if k in offered and k[:2] in library]
+    wanted_now = [k for k in demand if k in offered and k[:2] in library and host.revoked_at is None]
     for key in sorted(wanted_now, key=lambda k: -demand[k].tasks):
         has = sum((d.agent, d.implementation, d.hardware) == key for d in now_has)
         row = library[key[:2]]
         most = max(1, host.cores // (2 * row.threads))
-        wanted = min(most, max(1, ceil(demand[key].tasks / (TASKS_PER_INSTANCE * row.slots))))
+        by_tasks = ceil(demand[key].tasks / (TASKS_PER_INSTANCE * (demand[key].slots or row.slots)))
+        # never more than there are tasks for: a plan counts on its width for its widest moment
+        planned = min(demand[key].width, demand[key].tasks, max(1, host.cores // row.threads))
+        most = max(most, planned)
+        wanted = min(most, max(1, by_tasks, planned))
         # growing costs a load, shrinking in the middle of a job wastes one: so within a job it only grows
         add(key, max(wanted, min(has, most)), f"{demand[key].tasks} tasks of {demand[key].jobs} jobs")
     idle = {(d.agent, d.implementation, d.hardware) for d in now_has} - set(wanted_now)

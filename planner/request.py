@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..bus.messages import SubmitJob
+from ..optimizer.goals import AXIS, BadGoal, goals
 from .axes import BadWorkflow, shapes
 
-GOALS = ("MIN_COST", "MIN_LATENCY", "MIN_ENERGY", "MAX_QUALITY")
+GOALS = tuple(AXIS)
 DESCRIPTION_MAX = 8_000
 """Characters; a job in words is a paragraph, and it goes through embedding and language models whole."""
 INPUTS_MAX = 1_000
@@ -15,11 +16,10 @@ STAGES_MAX = 1_000
 
 def refusal(job: SubmitJob) -> str:
     """One line that says what is wrong and what would be right; empty when nothing is."""
-    for goal in job.constraints:
-        if goal not in GOALS:
-            return f"unknown constraint '{goal[:60]}': it is one of {', '.join(GOALS)}"
-    if not job.constraints:
-        return f"no constraint: name at least one of {', '.join(GOALS)}"
+    try:
+        goals(job.constraints)
+    except BadGoal as error:
+        return str(error)
     if problem := _bounds(job):
         return problem
     if len(job.inputs) > INPUTS_MAX:
@@ -45,7 +45,8 @@ def refusal(job: SubmitJob) -> str:
 
 
 def _bounds(job: SubmitJob) -> str:
-    for name, value in (("deadline_s", job.deadline_s), ("budget_usd", job.budget_usd)):
+    bounds = (("deadline_s", job.deadline_s), ("budget_usd", job.budget_usd), ("energy_budget_wh", job.energy_budget_wh))
+    for name, value in bounds:
         if value is not None and not 0 < value < 1e9:
             return f"{name}={value:g} is not a positive number"
     if job.quality_floor is not None and not 0 <= job.quality_floor <= 1:

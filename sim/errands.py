@@ -38,6 +38,8 @@ class Host:
         self._pids = 100
         self._runs = 0
         self.runs = 0
+        self.revoked_in_s: float | None = None
+        """Once its owner wants the machine back."""
 
     @property
     def errands(self) -> dict[type[Errand], Any]:
@@ -102,11 +104,13 @@ class Host:
             return Ran(start, now, cpu_s=busy_s, error="simulated failure")
         if self._chance(self.faults.task_bad_input) or task.args.get("bad_input"):
             return Ran(start, now, cpu_s=busy_s, error="simulated bad input", bad_input=True)
-        return Ran(start, now, output(task, self.dice), busy_s)
+        return Ran(start, now, output(task, self.dice), busy_s, units={"items": 1.0})
 
     async def measure(self, _: Measure, __: str) -> Readings:
         used = sum(40 for _ in self.instances)
-        return Readings((Device("simulated cpu", "cpu", self.memory_mb, used, 0.5),), "simulated", dict.fromkeys(self.instances, 40))
+        return Readings(
+            (Device("simulated cpu", "cpu", self.memory_mb, used, 0.5),), "simulated", dict.fromkeys(self.instances, 40), self.revoked_in_s
+        )
 
 
 def _end(held: Running, how: str) -> None:

@@ -5,6 +5,7 @@ Nothing here asks an actor; so an actor that lies to itself is caught too. `brok
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -21,7 +22,9 @@ from ..bus.messages import (
     JobResult,
     Lowered,
     Observed,
+    Plan,
     Planned,
+    Replanned,
     Retried,
     Submitted,
     TaskDone,
@@ -50,6 +53,12 @@ class Known:
     records: int = 0
     results: int = 0
     result: JobResult | None = None
+    released: dict[tuple[str, Index], int] = field(default_factory=dict)
+    """The newest attempt of each task that was ever released."""
+    pools: dict[str, set[str]] = field(default_factory=dict)
+    """Every pool that a stage was ever to run in, by stage."""
+    owed: set[tuple[str, Index]] = field(default_factory=set)
+    """Tasks that were released to a pool that their stage has left: the log has to give up these attempts before anything else."""
 
 
 @dataclass
@@ -63,6 +72,8 @@ class Ledger:
     reported: set[tuple[str, str, Index, int]] = field(default_factory=set)
     """(job, stage, index, attempt) of every result that was ever stored."""
     counts: dict[str, int] = field(default_factory=dict)
+    serves: Callable[[str], bool] = lambda pool: False
+    """Whether a pool is known to be served."""
 
     # --- what the server does ------------------------------------------------------------------------------------------------------
 
@@ -114,6 +125,9 @@ class Ledger:
                 known.job = replay(known.job, record)
             except Exception as error:  # whatever it is, a conductor that starts now would die of it
                 raise Broken(f"the log of job {said.job} cannot be replayed: {type(record).__name__}: {error!r}") from error
+            if known.job is not None and known.job.run is not None:
+                for name in known.job.run.stages:
+                    known.pools.setdefault(name, set()).add(known.job.pool_of(name))
             known.records += 1
             self._count(type(record).__name__)
 
@@ -125,6 +139,12 @@ class Ledger:
             return
         if job.ended is not None:
             raise Broken(f"{what} after the end")
+        if known.owed:
+            if not isinstance(record, Retried | Ended):
+                raise Broken(
+                    f"{what}: tasks that were released to a pool that their stage has left are not given up: {sorted(known.owed)[:3]}"
+                )
+            known.owed -= {(record.stage, record.index)} if isinstance(record, Retried) else known.owed
         match record:
             case Lowered() if job.phase != "planning":
                 raise Broken(f"{what} while {job.phase}")
@@ -142,6 +162,8 @@ class Ledger:
                     raise Broken(f"{what}: task {stage} {dotted(index)} is not open")
                 if attempt != job.attempt.get((stage, index), 1) + 1:
                     raise Broken(f"{what}: attempt {attempt} of {stage} {dotted(index)} follows {job.attempt.get((stage, index), 1)}")
+            case Replanned(plan=plan):
+                self._replanned_well(known, plan, what)
             case Extended(stage=stage):
                 run = job.run.stages.get(stage) if job.run else None
                 if run is None or not run.stage.observe or not run.complete:
@@ -178,8 +200,32 @@ class Ledger:
             return
         if job is None or not job.knows((said.stage, said.index)):
             raise Broken(f"{_task(said)} was released before the record that made it ready was stored")
-        if said.attempt > job.attempt.get((said.stage, said.index), 1):
+        attempt = job.attempt.get((said.stage, said.index), 1)
+        if said.attempt > attempt:
             raise Broken(f"{_task(said)} was released before its retry was stored")
+        assert known is not None
+        if said.pool not in ({job.pool_of(said.stage)} if said.attempt == attempt else known.pools[said.stage]):
+            raise Broken(f"{_task(said)} was released to {said.pool}, and its choice is {job.pool_of(said.stage)}")
+        known.released[(said.stage, said.index)] = max(said.attempt, known.released.get((said.stage, said.index), 0))
+
+    def _replanned_well(self, known: Known, plan: Plan, what: str) -> None:
+        """A stage that has started stays as it is, but for one whose pool is dead; of that, what was released is owed another attempt."""
+        job = known.job
+        if job is None or job.run is None or plan.workflow != job.run.plan.workflow:
+            raise Broken(f"{what}: another workflow than the one that runs")
+        for old, new in zip(job.run.plan.choices, plan.choices, strict=True):
+            run, open_tasks = job.run.stages[old.stage], {t for t in known.released if t[0] == old.stage and not job.is_done(t)}
+            if new == old:
+                continue
+            self._count("choices made again")
+            if run.complete:
+                raise Broken(f"{what}: stage {old.stage} is done, and is to be done in another way")
+            if not run.output and not open_tasks:
+                continue
+            self._count("choices made again of stages that had started")
+            if (new.implementation, new.hardware) == (old.implementation, old.hardware) or self.serves(job.pool_of(old.stage)):
+                raise Broken(f"{what}: stage {old.stage} has started, and is to be done in another way")
+            known.owed |= {t for t in open_tasks if known.released[t] == job.attempt.get(t, 1)}
 
     def _has_effect(self, result: TaskDone | TaskFailed) -> None:
         """Whether a result may be forgotten: its effect is stored, or it has none."""

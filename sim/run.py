@@ -19,7 +19,7 @@ from .faults import Faults, calm, swarm
 from .ledger import Broken, Ledger
 from .scenarios import SCENARIOS, Scenario, draw
 from .story import Story
-from .world import ACTORS, Makers, World
+from .world import ACTORS, MOVING, Makers, World
 
 FINISH_S = 4_000.0
 """Virtual seconds after the last fault in which everything accepted must end. The longest way that is allowed there: a job
@@ -58,7 +58,16 @@ def simulate(
     story = Story(told)
     ledger = Ledger(rules.early_release, rules.late_results)
     asks = draw(rules, dice)
-    world = World(dice, faults, asks, dice.randint(*rules.hosts), ledger, story, {**ACTORS, **(makers or {})}, rules.max_payload)
+    world = World(
+        dice,
+        faults,
+        asks,
+        dice.randint(*rules.hosts),
+        ledger,
+        story,
+        {**ACTORS, **(MOVING if rules.moving else {}), **(makers or {})},
+        rules,
+    )
     quiet = logging.getLogger("murakkab")
     level = quiet.level
     quiet.setLevel(logging.CRITICAL + 1)

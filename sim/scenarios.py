@@ -49,6 +49,10 @@ class Scenario(Struct):
     early_release: bool = False
     late_results: bool = False
     max_payload: int = 1 << 20
+    moving: bool = False
+    """Each host brings implementations of its own, the last one is had on the spot market; see moving.py."""
+    away_s: float = 0.0
+    """How long a host that was killed may stay away, but for the first; 0 is as long as any process."""
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -71,6 +75,22 @@ SCENARIOS: dict[str, Scenario] = {
         faults=Faults(task_fails=0.3, partition_every_s=3.0, partition_s=15.0, acks_lost=0.4),
     ),
     "wide": Scenario(kinds=("spread",), width=150, jobs=(1, 3)),
+    # plans are made again for what has not started, and for what nobody serves any more
+    "moving": Scenario(kinds=("moves", "moves", "observe"), jobs=(1, 5), hosts=(2, 3), chaos_s=(20.0, 90.0), moving=True, away_s=40.0),
+    # the same where nothing is lost on its way: here a pool that is served stays
+    "quiet-moving": Scenario(
+        kinds=("moves",),
+        jobs=(4, 12),
+        hosts=(3, 3),
+        chaos_s=(40.0, 90.0),
+        faults=Faults(crash_every_s=4.0, duplicate=0.2, task_fails=0.05),
+        moving=True,
+        away_s=40.0,
+    ),
+    # most hosts never come back, but for the first one, which can do everything
+    "gone": Scenario(
+        kinds=("moves",), jobs=(1, 4), hosts=(3, 3), chaos_s=(20.0, 60.0), faults=Faults(crash_every_s=8.0), moving=True, away_s=20_000.0
+    ),
     "small-messages": Scenario(width=60, kinds=("spread", "diamond", "chain", "observe"), max_payload=8_000, jobs=(2, 6)),
 }
 
@@ -93,7 +113,7 @@ def _submit(kind: str, name: str, tenant: str, scenario: Scenario, dice: Random)
     if kind in WORDS:
         inputs = tuple(_video(dice.randrange(3)) for _ in range(dice.randint(1, 2)))
         return SubmitJob(tenant=tenant, description=WORDS[kind], inputs=inputs, job=name, deadline_s=deadline)
-    make = {"spread": _spread, "chain": _chain, "diamond": _diamond, "layers": _layers, "observe": _observe}[kind]
+    make = {"spread": _spread, "chain": _chain, "diamond": _diamond, "layers": _layers, "observe": _observe, "moves": _moves}[kind]
     return SubmitJob(tenant=tenant, description=kind, job=name, workflow=make(scenario.width, dice), deadline_s=deadline)
 
 
@@ -156,6 +176,20 @@ def _layers(width: int, dice: Random) -> Workflow:
             stages.append(stage)
     answer = tuple(s.name for s in dice.sample(stages, dice.randint(1, 2)))
     return Workflow(tuple(stages), answer)
+
+
+def _moves(width: int, dice: Random) -> Workflow:
+    """Long enough for the fleet to change under it; some wide enough for tasks to wait for their release while it does."""
+    if dice.random() < 0.4:
+        many = Stage("spread", "Spread", many=True, args={"n": dice.randint(5, 3 * width)})
+        sides = [Stage(f"each{n}", "Sleep", (Edge("p0", "spread"),), 1, args={"ms": dice.choice([500, 2_000])}) for n in range(3)]
+        last = Stage("last", "Sleep", tuple(Edge(f"p{n}", s.name) for n, s in enumerate(sides)), args={"ms": 1_000})
+        return Workflow((many, *sides, last), ("last",), rest=RULE)
+    before = _layers(width, dice)
+    while len(before.stages) < 4:
+        before = _layers(width, dice)
+    slow = tuple(s if s.many else replace(s, args={"ms": dice.choice([100, 1_000, 4_000, 9_000])}) for s in before.stages)
+    return replace(before, stages=slow, rest=RULE)
 
 
 def _observe(width: int, dice: Random) -> Workflow:

@@ -11,32 +11,44 @@ from msgspec import to_builtins
 from ..actors.clustermgr import ClusterManager
 from ..actors.conductor import Conductor
 from ..actors.core import Actor, Command, Event, Woke
-from ..actors.optimizer import Optimizer
+from ..actors.optimizer import Optimize, Optimizer, Refusal, optimized
 from ..actors.pools import AHEAD, UNKNOWN_SLOTS
 from ..actors.worker import Worker
 from ..agents import library
 from ..agents.library import Implementation
-from ..bus.messages import JobResult, LibraryOffered, Offer
+from ..agents.machine import Machine
+from ..bus.messages import JobResult, LibraryOffered, Offer, Plan
+from ..bus.subjects import pool as pool_name
 from ..client.session import BadRequest, Session
+from ..optimizer.prices import Prices
 from ..planner.library import Library
-from ..planner.rates import rates
 from .bus import Server
 from .clock import Clock, Loop
 from .connection import Connection
 from .errands import Host
 from .faults import Faults
 from .ledger import Broken, Ledger
+from .moving import ByTurns, rows
 from .planning import Planning
 from .policy import PolicyPlanner
 from .process import Process
-from .scenarios import Ask
+from .scenarios import Ask, Scenario
 from .story import Story
 
 LEASE_S = 10.0
 Makers = Mapping[str, Callable[..., Actor]]
 """Role to actor class: the real ones, or broken ones where a test wants to see the ledger bark."""
 
+
+async def search_at_once(errand: Optimize, _: str) -> Plan | Refusal:
+    """In no virtual time."""
+    return optimized(errand)
+
+
 ACTORS: Makers = {"conductor": Conductor, "planner": PolicyPlanner, "optimizer": Optimizer, "clustermgr": ClusterManager, "worker": Worker}
+REVOKE_EVERY_S = 25.0
+KNOWN_S = 15.0
+MOVING: Makers = {"optimizer": ByTurns}
 UNAVAILABLE = frozenset({"openai-whisper/tiny.en", "clip", "openai-compatible", "vllm"})
 """Implementations that simulated hosts do not offer: one of each agent is left."""
 BROUGHT = Implementation("brought-sleep", "Sleep", "simulated:Brought", slots=8, memory_mb=30, quality=1.0, work_s=0.0, load_s=0.1)
@@ -55,9 +67,10 @@ class World:
         ledger: Ledger,
         story: Story,
         makers: Makers,
-        max_payload: int,
+        rules: Scenario,
     ) -> None:
-        self.dice, self.faults, self.ledger, self.story, self.makers, self.max_payload = dice, faults, ledger, story, makers, max_payload
+        self.dice, self.faults, self.ledger, self.story, self.makers, self.rules = dice, faults, ledger, story, makers, rules
+        ledger.serves = self._serves
         self.clock = Clock()
         story.clock = self.clock
         self.server = Server(self.clock, dice, faults, ledger, story.note)
@@ -73,6 +86,13 @@ class World:
         self.kills = self.events = 0
         self._lives = 0
         self._cut_until: dict[str, float] = {}
+        self._up_since: dict[str, float] = {}
+        self._leaving: set[str] = set()
+        """Hosts that have said that they leave, or will be taken away."""
+        self._offers: dict[str, frozenset[str]] = {}
+        """Host to the pools that it offers."""
+        self._spot = f"worker-{hosts - 1}"
+        self._loses_news = bool(faults.drop or faults.late or faults.partition_every_s or faults.bus_restart_every_s)
         self._released: dict[str, int] = {}
         self.names = ["conductor", "planner", "optimizer", "clustermgr", *(f"worker-{n}" for n in range(hosts))]
 
@@ -85,6 +105,7 @@ class World:
             (self.faults.crash_every_s, self._crash_some),
             (self.faults.bus_restart_every_s, self._restart_bus),
             (self.faults.partition_every_s, self._partition_some),
+            (REVOKE_EVERY_S if self.rules.moving else 0.0, self._revoke),
         ):
             if every_s:
                 self._again(every_s, what)
@@ -115,6 +136,8 @@ class World:
             return
         role = name.partition("-")[0]
         process = self._process(name, role)
+        self._up_since[name] = self.clock.now
+        self._leaving.discard(name)
         actor, errands = self._make(name, role)
         self.story.note(name, "starts")
         process.loop.run(process.run(actor, errands, LEASE_S))
@@ -122,7 +145,7 @@ class World:
     def _process(self, name: str, role: str) -> Process:
         self._lives += 1
         loop = Loop(self.clock, self.break_)
-        connection = Connection(self.server, name, loop, f"_INBOX.{role}.{self._lives}", self.max_payload)
+        connection = Connection(self.server, name, loop, f"_INBOX.{role}.{self._lives}", self.rules.max_payload)
         process = Process(f"{name}.{self._lives}", role, loop, connection, self.break_, self._after_event, self._exited)
         self.processes[name] = process
         return process
@@ -136,15 +159,19 @@ class World:
             case "planner":
                 return make(Library(library.agents(), library.lattice())), Planning(self.dice).errands
             case "optimizer":
-                return make(self.library, rates({})), {}
+                return make(library.agents(), self.library, Prices({})), {Optimize: search_at_once}
             case "clustermgr":
                 return make(self.library), {}
-        more = (BROUGHT,) if name == "worker-0" else ()
-        rows = {**self.library, **{(row.agent, row.name): row for row in more}}
-        host = self.hosts[name] = Host(self.clock, self.dice, self.faults, rows, 16_000)
-        offers = tuple(Offer(a, n, row.hardware) for (a, n), row in rows.items() if n not in UNAVAILABLE)
+        number = int(name.partition("-")[2])
+        more = rows(number) if self.rules.moving else (BROUGHT,) if number == 0 else ()
+        known = {**self.library, **{(row.agent, row.name): row for row in more}}
+        host = self.hosts[name] = Host(self.clock, self.dice, self.faults, known, 16_000)
+        missing = UNAVAILABLE | ({"sleep", "spread"} if self.rules.moving and number else set())
+        offers = tuple(Offer(a, n, row.hardware) for (a, n), row in known.items() if n not in missing)
+        self._offers[name] = frozenset(pool_name(o.agent, o.implementation, o.hardware) for o in offers)
         brings = LibraryOffered(host=name, implementations=tuple(to_builtins(row) for row in more))
-        return make(name, rows, offers, rates({}), 4, brings), host.errands
+        machine = Machine("spot" if self.rules.moving and name == self._spot else "on-demand")
+        return make(name, known, offers, Prices({}), 4, brings, machine), host.errands
 
     def kill(self, name: str) -> None:
         """As by kill -9; half of the time also what it had just written is lost."""
@@ -254,9 +281,31 @@ class World:
         if process is not None and process.shell is not None and process.role == "worker" and self.dice.random() < 0.3:
             self.story.note(name, "is asked to leave")
             self.clock.at(self.clock.now, process.shell.deliver, Woke("leave"), loop=process.loop)
+            self._leaving.add(name)
             lasts_s = self.dice.random()
         self.clock.after(lasts_s, self.kill, name)
-        self.clock.after(lasts_s + self.dice.choice([0.01, 0.5, 5.0, 15.0]) * self.dice.random(), self.start, name)
+        away_s = self.dice.choice([0.01, 0.5, 5.0, 15.0]) * self.dice.random()
+        if self.rules.away_s and name.startswith("worker") and name != "worker-0" and self.dice.random() < 0.7:
+            away_s = self.rules.away_s * self.dice.random()
+        self.clock.after(lasts_s + away_s, self.start, name)
+
+    def _revoke(self) -> None:
+        """The owner of the machine on the spot market wants it back, and says so some time before."""
+        if self._spot not in self.hosts or self._spot in self._leaving:
+            return
+        notice_s = self.dice.uniform(2.0, 20.0)
+        self.story.note(self._spot, f"is revoked, in {notice_s:.3f} s")
+        self._leaving.add(self._spot)
+        self.hosts[self._spot].revoked_in_s = notice_s
+        self.clock.after(notice_s, self.kill, self._spot)
+        self.clock.after(notice_s + self.rules.away_s * self.dice.random(), self.start, self._spot)
+
+    def _serves(self, name: str) -> bool:
+        """Whether a pool is served by a host that everybody must know of: one that has been there for a while, where no news is lost."""
+        return not self._loses_news and any(
+            name in pools and host in self.processes and host not in self._leaving and self.clock.now - self._up_since[host] > KNOWN_S
+            for host, pools in self._offers.items()
+        )
 
     def _restart_bus(self) -> None:
         if not self.server.up:

@@ -39,11 +39,11 @@ from murakkab.bus.messages import (
 )
 from murakkab.bus.subjects import subject_of, wildcard
 from murakkab.bus.wire import encode
-from murakkab.planner.choose import Rates
+from murakkab.optimizer.prices import Prices
 from murakkab.planner.lattice import Lattice
 from murakkab.planner.library import Library
 
-RATES = {"cpu": Rates(10.0, 0.01)}
+PRICES = Prices({})
 AGENT = Agent("Translator", "Translate a text.", {"text": Take("Text")}, "Translation")
 ROW = Implementation("dictionary", "Translator", "translator:Dictionary", memory_mb=70, timeout_s=33.0)
 FLOW = Workflow((Stage("it", "Translator", given={"text": {"text": "hello"}}),), ("it",))
@@ -67,7 +67,7 @@ def sent(commands: Any, kind: type[Message]) -> list[Any]:
 
 
 def worker(what: LibraryOffered | None) -> Worker:
-    return Worker("h", {("Translator", "dictionary"): ROW}, OFFERS, RATES, 4, what)
+    return Worker("h", {("Translator", "dictionary"): ROW}, OFFERS, PRICES, 4, what)
 
 
 def test_a_worker_tells_what_it_brings_when_it_starts_and_ever_more_rarely_after() -> None:
@@ -113,7 +113,7 @@ def test_the_planner_plans_with_it(news: Event) -> None:
 
 @pytest.mark.parametrize("news", HOW, ids=["heard", "replayed"])
 def test_the_optimizer_chooses_it_where_it_is_offered(news: Event) -> None:
-    it = Optimizer({}, RATES)
+    it = Optimizer({}, {}, PRICES)
     ask = Heard(MakePlan(job="j", workflow=FLOW, inputs=1, constraints=("MIN_COST",)))
     it.on(Heard(beat()), 0.0)
     (refused,) = sent(it.on(ask, 0.0), PlanRefused)
@@ -123,14 +123,14 @@ def test_the_optimizer_chooses_it_where_it_is_offered(news: Event) -> None:
     (choice,) = made.plan.choices
     assert (choice.implementation, choice.timeout_s) == ("dictionary", 33.0)
     it.on(Heard(JobResult(tenant="t", job="j", status="done", stages=(StageReport("it", "Translator", "dictionary", "cpu", 5, 0, 1, 0, 0, 10.0),))), 0.0)  # fmt: skip
-    assert it.profiles[("Translator", "dictionary", "cpu")].work_s > ROW.work_s, "and learns what it takes"
+    assert it.profiles.get("Translator", "dictionary", "cpu").cpu.base > ROW.work_s, "and learns what it takes"
     it.on(Heard(msgspec.structs.replace(beat(), leaving=True)), 0.0)
     (refused,) = sent(it.on(ask, 0.0), PlanRefused)
     assert refused.wait, "known, but nobody offers it"
 
 
 def test_what_a_host_understands_differently_is_not_chosen_for_it() -> None:
-    it = Optimizer({}, RATES)
+    it = Optimizer({}, {}, PRICES)
     other = msgspec.structs.replace(AGENT, takes={"words": Take("Text")})
     for event in (Heard(brings("first")), Heard(brings("second", other)), Heard(beat("second"))):
         it.on(event, 0.0)

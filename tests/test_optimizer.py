@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from murakkab.actors.core import ActorBug, Command, Errand, Event, Heard, Outcome, Resumed, Send, Wake, Woke
-from murakkab.actors.optimizer import HOST_SILENT_S, SWEEP_EVERY_S, Optimizer
+from murakkab.actors.core import ActorBug, Command, Do, Errand, Event, Heard, Outcome, Replayed, Resumed, Send, Wake, Woke
+from murakkab.actors.optimizer import HOST_SILENT_S, SWEEP_EVERY_S, Optimize, Optimizer, optimized
 from murakkab.agents.library import Implementation
 from murakkab.bus.messages import (
     Choice,
@@ -21,21 +21,37 @@ from murakkab.bus.messages import (
     Offer,
     PlanMade,
     PlanRefused,
+    PlansStale,
+    ProfileKept,
     Stage,
     StageReport,
     Workflow,
 )
-from murakkab.planner.choose import Profile, Rates
-from murakkab.planner.request import GOALS
+from murakkab.bus.values import Line, Profile
+from murakkab.optimizer.goals import AXIS
+from murakkab.optimizer.prices import Prices, Rates
 
 ROWS = [
     Implementation("cheap", "A", "m:C", work_s=1.0, load_s=10.0, quality=0.5, hardware="cpu"),
-    Implementation("quick", "A", "m:C", work_s=0.1, load_s=0.5, quality=0.4, hardware="gpu"),
+    Implementation("quick", "A", "m:C", work_s=0.1, load_s=0.5, quality=0.4, hardware="cpu-spot"),
     Implementation("good", "A", "m:C", work_s=9.0, load_s=10.0, quality=0.9, hardware="cpu"),
-    Implementation("frugal", "A", "m:C", work_s=4.0, load_s=4.0, quality=0.3, hardware="arm"),
+    Implementation("frugal", "A", "m:C", work_s=4.0, load_s=4.0, quality=0.3, hardware="cpu-harvest"),
 ]
 LIBRARY = {(r.agent, r.name): r for r in ROWS}
-RATES = {"cpu": Rates(10.0, 0.01), "gpu": Rates(400.0, 9.0), "arm": Rates(1.0, 1.0)}
+
+
+class Fixed(Prices):
+    """Other prices than the catalogue's."""
+
+    def __init__(self, rates: dict[str, Rates]) -> None:
+        super().__init__({})
+        self.rates = rates
+
+    def of(self, hardware: str) -> Rates:
+        return self.rates[hardware]
+
+
+RATES = Fixed({"cpu": Rates(10.0, 0.01), "cpu-spot": Rates(400.0, 9.0), "cpu-harvest": Rates(1.0, 1.0)})
 FLOW = Workflow((Stage("s", "A"),), ("s",))
 
 
@@ -64,7 +80,7 @@ def ask(*goals: str, floor: float | None = None, flow: Workflow = FLOW) -> MakeP
 
 class Desk:
     def __init__(self, *beats: HostHeartbeat) -> None:
-        self.actor = Optimizer(LIBRARY, RATES)
+        self.actor = Optimizer({}, LIBRARY, RATES)
         self.now = 0.0
         self.on(Resumed())
         for b in beats:
@@ -101,10 +117,12 @@ def test_each_goal_picks_what_it_should(goal: str, name: str) -> None:
 
 def test_estimates_follow_from_profile_and_rates() -> None:
     choice = Desk(beat()).choice("MIN_COST")
-    assert (choice.time_s, choice.warm, choice.hardware, choice.quality) == (11.0, False, "cpu", 0.5)
-    assert choice.cost_usd == pytest.approx(11.0 * 0.01 / 3600)
-    assert choice.energy_wh == pytest.approx(11.0 * 10.0 / 3600)
-    assert choice.timeout_s == ROWS[0].timeout_s
+    assert (choice.time_s, choice.load_s, choice.warm, choice.hardware, choice.quality) == (1.0, 10.0, False, "cpu", 0.5)
+    assert choice.cost_usd == pytest.approx(0.01 / 3600), "a task, without loading"
+    assert choice.total is not None
+    assert choice.total.cost_usd == pytest.approx(11.0 * 0.01 / 3600)
+    assert choice.total.energy_wh == pytest.approx(11.0 * 10.0 / 3600)
+    assert (choice.timeout_s, choice.how) == (ROWS[0].timeout_s, "prior")
 
 
 def test_a_plan_adds_its_stages_up() -> None:
@@ -113,8 +131,9 @@ def test_a_plan_adds_its_stages_up() -> None:
     assert isinstance(msg, PlanMade)
     assert msg.plan.workflow == flow
     assert [c.stage for c in msg.plan.choices] == ["s", "t"]
-    for name in ("time_s", "cost_usd", "energy_wh"):
-        assert getattr(msg.plan, name) == pytest.approx(sum(getattr(c, name) for c in msg.plan.choices))
+    totals = [c.total for c in msg.plan.choices if c.total is not None]
+    assert msg.plan.cost_usd == pytest.approx(sum(t.cost_usd for t in totals))
+    assert msg.plan.energy_wh == pytest.approx(sum(t.energy_wh for t in totals))
 
 
 GROWN = Workflow((Stage("s", "A"), Stage("t", "A")), ("t",))
@@ -130,7 +149,7 @@ def test_what_was_chosen_before_stays_whatever_would_be_chosen_now() -> None:
     assert later.plan.workflow == GROWN
     assert later.plan.choices[0] == first.plan.choices[0]
     assert [c.implementation for c in later.plan.choices] == ["good", "cheap"]
-    assert later.plan.time_s == pytest.approx(sum(c.time_s for c in later.plan.choices))
+    assert later.plan.time_s == pytest.approx(11.0), "what was chosen before runs already"
 
 
 def test_what_was_chosen_before_counts_for_the_budget() -> None:
@@ -165,7 +184,7 @@ def test_a_plan_that_no_message_can_hold_is_refused_since_the_conductor_would_as
 def test_what_is_warm_has_no_load_to_pay() -> None:
     assert Desk(beat(names=("cheap", "good"))).choice("MIN_LATENCY").implementation == "cheap"
     choice = Desk(beat(names=("cheap", "good"), warm="good")).choice("MIN_LATENCY")
-    assert (choice.implementation, choice.warm, choice.time_s) == ("good", True, 9.0)
+    assert (choice.implementation, choice.warm, choice.time_s, choice.load_s) == ("good", True, 9.0, 0.0)
     assert "cheap (11 s against 9 s, cold)" in choice.why
 
 
@@ -175,7 +194,7 @@ def test_the_second_goal_decides_among_equals() -> None:
         Implementation("b", "A", "m:C", work_s=1.04, load_s=0.0, quality=0.8),
         Implementation("c", "A", "m:C", work_s=2.0, load_s=0.0, quality=1.0),
     ]
-    actor = Optimizer({(r.agent, r.name): r for r in rows}, RATES)
+    actor = Optimizer({}, {(r.agent, r.name): r for r in rows}, RATES)
     list(actor.on(Heard(HostHeartbeat(host="h", at=0.0, offers=tuple(Offer("A", r.name, "cpu") for r in rows))), 0.0))
     (send,) = actor.on(Heard(ask("MIN_COST", "MAX_QUALITY")), 0.0)
     assert isinstance(send, Send)
@@ -201,7 +220,10 @@ def test_no_host_is_a_reason_to_wait() -> None:
     assert Desk(beat(), beat(leaving=True)).answer(ask("MIN_COST")) == refused
     desk = Desk(beat())
     desk.now = HOST_SILENT_S + 1
-    assert desk.on(Woke("sweep")) == [Wake(SWEEP_EVERY_S, "sweep")]
+    stale, clock = desk.on(Woke("sweep"))
+    assert isinstance(stale, Send)
+    assert isinstance(stale.msg, PlansStale)
+    assert clock == Wake(SWEEP_EVERY_S, "sweep")
     assert desk.answer(ask("MIN_COST")) == refused
 
 
@@ -211,18 +233,18 @@ def test_offers_of_all_hosts_and_of_nothing_that_we_know() -> None:
     assert isinstance(Desk(unknown).answer(ask("MIN_COST")), PlanRefused)
 
 
-def test_hardware_of_which_no_rate_is_known_counts_as_cpu() -> None:
-    row = Implementation("x", "A", "m:C", work_s=3600.0, load_s=0.0)
-    actor = Optimizer({("A", "x"): row}, {"cpu": Rates(2.0, 3.0)})
-    list(actor.on(Heard(HostHeartbeat(host="h", at=0.0, offers=(Offer("A", "x", "h200"),))), 0.0))
+def test_hardware_that_the_catalogue_lacks_counts_as_cpu() -> None:
+    row = Implementation("x", "A", "m:C", work_s=3600.0, load_s=0.0, hardware="abacus")
+    actor = Optimizer({}, {("A", "x"): row}, Prices({"MURAKKAB_WATTS_PER_CORE": "2", "MURAKKAB_USD_PER_CORE_HOUR": "3"}))
+    actor.on(Heard(HostHeartbeat(host="h", at=0.0, offers=(Offer("A", "x", "abacus"),))), 0.0)
     (send,) = actor.on(Heard(ask("MIN_COST")), 0.0)
     assert isinstance(send, Send)
     assert isinstance(send.msg, PlanMade)
-    assert (send.msg.plan.cost_usd, send.msg.plan.energy_wh) == (3.0, 2.0)
+    assert (send.msg.plan.cost_usd, send.msg.plan.energy_wh) == pytest.approx((3.0, 2.0))
 
 
-def result(name: str, tasks: int, cpu_s: float) -> JobResult:
-    report = StageReport("s", "A", name, "cpu", tasks, 0.0, 1.0, 0.0, 0.0, cpu_s=cpu_s)
+def result(name: str, tasks: int, cpu_s: float, units: dict[str, float] | None = None, moved: bool = False) -> JobResult:
+    report = StageReport("s", "A", name, "cpu", tasks, 0.0, 1.0, 0.0, 0.0, cpu_s=cpu_s, units=units or {}, moved=moved)
     return JobResult(tenant="t", job="j", status="done", stages=(report,))
 
 
@@ -231,8 +253,8 @@ def test_it_learns_from_what_jobs_took() -> None:
     assert desk.choice("MIN_COST").implementation == "cheap"
     for _ in range(20):
         desk.on(Heard(result("cheap", 10, 10 * 30.0)))
-    profile = desk.actor.profiles[("A", "cheap", "cpu")]
-    assert profile.work_s == pytest.approx(30.0, rel=0.05)
+    profile = desk.actor.profiles.get("A", "cheap", "cpu")
+    assert profile.cpu.base == pytest.approx(30.0, rel=0.05)
     assert profile.samples == 200
     assert desk.choice("MIN_COST").implementation == "good"
 
@@ -240,27 +262,103 @@ def test_it_learns_from_what_jobs_took() -> None:
 def test_one_job_moves_a_prior_and_does_not_replace_it() -> None:
     desk = Desk(beat())
     desk.on(Heard(result("cheap", 5, 5 * 3.0)))
-    assert desk.actor.profiles[("A", "cheap", "cpu")].work_s == pytest.approx(2.0), "the prior counts as five tasks"
+    assert desk.actor.profiles.get("A", "cheap", "cpu").cpu.base == pytest.approx(2.0), "the prior counts as five tasks"
 
 
 def test_reports_of_nothing_teach_nothing() -> None:
     desk = Desk(beat())
-    desk.on(Heard(result("cheap", 0, 0.0)))
-    desk.on(Heard(result("from the future", 3, 3.0)))
-    assert desk.actor.profiles == {}
+    assert desk.on(Heard(result("cheap", 0, 0.0))) == []
+    assert desk.on(Heard(result("from the future", 3, 3.0))) == []
+    assert desk.on(Heard(result("cheap", 3, 3.0, moved=True))) == [], "its tasks ran in several pools"
+    assert desk.actor.profiles.all() == ()
+
+
+def test_what_it_learnt_is_kept_a_little_later_and_the_newest_of_it() -> None:
+    desk = Desk(beat())
+    assert [type(c) for c in desk.on(Heard(result("cheap", 5, 15.0)))] == [Wake]
+    assert desk.on(Heard(result("cheap", 5, 15.0))) == []
+    (kept,) = desk.on(Woke("keep"))
+    assert isinstance(kept, Send)
+    assert isinstance(kept.msg, ProfileKept)
+    assert kept.msg.profile == desk.actor.profiles.get("A", "cheap", "cpu")
+    assert desk.on(Woke("keep")) == []
+    other = Desk(beat())
+    other.on(Replayed(kept.msg))
+    assert other.actor.profiles.get("A", "cheap", "cpu") == kept.msg.profile
+
+
+def test_a_measured_profile_counts_at_once_and_a_bad_one_never() -> None:
+    desk = Desk(beat(names=("cheap", "good")))
+    assert desk.choice("MIN_COST").implementation == "cheap"
+    slow = Profile("A", "cheap", "cpu", "measured", "here", 5.0, Line(99.0), Line(99.0))
+    desk.on(Heard(ProfileKept(pool="A-cheap-cpu", profile=structs.replace(slow, load_s=-1.0))))
+    assert desk.choice("MIN_COST").implementation == "cheap"
+    desk.on(Heard(ProfileKept(pool="A-cheap-cpu", profile=slow)))
+    assert desk.choice("MIN_COST").implementation == "good"
+    desk.on(Heard(ProfileKept(pool="A-cheap-cpu", profile=structs.replace(slow, at=4.0, cpu=Line(0.1)))))
+    assert desk.choice("MIN_COST").implementation == "good", "that is older"
+
+
+def test_a_measured_line_stays_and_drift_follows_what_jobs_take() -> None:
+    desk = Desk(beat())
+    line = Line(0.0, {"audio_s": 0.5})
+    desk.on(Heard(ProfileKept(pool="A-cheap-cpu", profile=Profile("A", "cheap", "cpu", "measured", "here", 5.0, line, line))))
+    said = [c for _ in range(30) for c in desk.on(Heard(result("cheap", 10, 100.0, {"audio_s": 100.0})))]
+    profile = desk.actor.profiles.get("A", "cheap", "cpu")
+    assert profile.cpu == line
+    assert profile.drift == pytest.approx(2.0, rel=0.05)
+    assert desk.actor.profiles.drifted() == (profile,)
+    desk.now = 10.0
+    said += desk.on(Heard(beat()))
+    assert any(isinstance(c, Send) and isinstance(c.msg, PlansStale) and "cheap" in c.msg.why for c in said)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e4), st.integers(1, 10_000)), max_size=20))
-def test_a_profile_stays_between_what_it_has_seen(seen: list[tuple[float, int]]) -> None:
-    profile = Profile(1.0, 1.0, 2.0)
+def test_a_prior_stays_between_what_it_has_seen(seen: list[tuple[float, int]]) -> None:
+    desk = Desk(beat())
     for work_s, tasks in seen:
-        profile = profile.refined(work_s, work_s, tasks)
+        desk.on(Heard(result("cheap", tasks, work_s * tasks)))
     values = [1.0, *(w for w, _ in seen)]
-    assert min(values) - 1e-6 <= profile.work_s <= max(values) + 1e-6
-    assert profile.load_s == 2.0
+    profile = desk.actor.profiles.get("A", "cheap", "cpu")
+    assert min(values) - 1e-6 <= profile.cpu.base <= max(values) + 1e-6
+    assert profile.load_s == 10.0
 
 
-@given(st.lists(st.sampled_from(GOALS), min_size=1, max_size=4), st.sets(st.sampled_from([r.name for r in ROWS]), min_size=1))
+def test_the_same_question_is_answered_from_memory_until_something_changes() -> None:
+    desk = Desk(beat())
+    first = desk.answer(ask("MIN_COST", flow=FLOW))
+    desk.on(Heard(JobResult(tenant="t", job="j", status="done")))
+    desk.actor.cache = {key: structs.replace(plan, search="remembered") for key, plan in desk.actor.cache.items()}
+    again = desk.answer(ask("MIN_COST", flow=FLOW))
+    assert isinstance(first, PlanMade)
+    assert isinstance(again, PlanMade)
+    assert again.plan.search == "remembered"
+    desk.on(Heard(JobResult(tenant="t", job="j", status="done")))
+    desk.on(Heard(beat(warm="cheap")))
+    fresh = desk.answer(ask("MIN_COST", flow=FLOW))
+    assert isinstance(fresh, PlanMade)
+    assert fresh.plan.search != "remembered"
+
+
+def test_a_long_search_is_done_beside_the_actor() -> None:
+    desk = Desk(beat())
+    flow = Workflow(tuple(Stage(f"s{n}", "A") for n in range(30)), ("s29",))
+    (do,) = desk.on(Heard(ask("MIN_COST", flow=flow)))
+    assert isinstance(do, Do)
+    assert isinstance(do.errand, Optimize)
+    (send,) = desk.on(Outcome(do.errand, optimized(do.errand)))
+    assert isinstance(send, Send)
+    assert isinstance(send.msg, PlanMade)
+    assert len(send.msg.plan.choices) == 30
+    (send,) = desk.on(Outcome(do.errand, error="it broke"))
+    assert isinstance(send, Send)
+    assert isinstance(send.msg, PlanRefused)
+    assert "the search failed: it broke" in send.msg.error
+
+
+@given(
+    st.lists(st.sampled_from(list(AXIS)), min_size=1, max_size=4, unique=True), st.sets(st.sampled_from([r.name for r in ROWS]), min_size=1)
+)
 def test_any_goals_over_any_offers_pick_one_of_them(goals: list[str], names: set[str]) -> None:
     choice = Desk(beat(names=names)).choice(*goals)
     assert choice.implementation in names
@@ -272,7 +370,7 @@ def test_a_reconnect_starts_no_second_clock() -> None:
 
 def test_check_sees_a_negative_profile() -> None:
     desk = Desk()
-    desk.actor.profiles[("A", "cheap", "cpu")] = Profile(-1.0, 1.0, 1.0)
+    desk.actor.profiles._known[("A", "cheap", "cpu")] = Profile("A", "cheap", "cpu", load_s=-1.0)
     with pytest.raises(ActorBug, match="negative"):
         desk.actor.check()
 

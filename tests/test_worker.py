@@ -23,7 +23,7 @@ from murakkab.bus.messages import (
     TaskReady,
     TaskResults,
 )
-from murakkab.planner.choose import Rates
+from murakkab.optimizer.prices import Prices
 
 LIBRARY = {
     ("A", "two"): Implementation("two", "A", "m:C", slots=2, memory_mb=100),
@@ -45,7 +45,7 @@ class Host:
     """A worker and its shell: what runs, what is taken, what was told."""
 
     def __init__(self) -> None:
-        self.worker = Worker("h", LIBRARY, OFFERS, {"cpu": Rates(3600.0, 3600.0)}, 4)
+        self.worker = Worker("h", LIBRARY, OFFERS, Prices({"MURAKKAB_WATTS_PER_CORE": "3600", "MURAKKAB_USD_PER_CORE_HOUR": "3600"}), 4)
         self.now = 100.0
         self.processes: dict[str, int] = {}
         self.pids = 0

@@ -4,7 +4,7 @@ Every path of every row is reasoned once by the agents of the product; all k are
   "as run"   the vote of the first k paths (path 0 with the likeliest words, the others drawn), as a job with paths=k has it
   "drawn"    the mean over many choices of k of the drawn paths only: how voting alone does, free of the luck of one choice
   "oracle"   how often any of k drawn paths is right: no way to choose among them can do better
-Accuracy and tokens are measured, CPU-seconds too (of this process); energy and money are modelled from them (planner/rates.py).
+Accuracy and tokens are measured, CPU-seconds too (of this process); energy and money are modelled from them (optimizer/prices.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from murakkab.agents.maths_reason import SYSTEM, MathReasoner, prompt
 from murakkab.agents.maths_vote import tally, voted
 from murakkab.agents.types import Text
 from murakkab.agents.types_maths import MathProblem, ReasonedAnswer, ReasoningPath
-from murakkab.planner.rates import rates
+from murakkab.optimizer.prices import Prices
 
 CHOICES = 400
 """Random choices of k drawn paths a row; with that many the mean moves by less than a point."""
@@ -121,7 +121,7 @@ def oracle(answers: Sequence[ReasonedAnswer], k: int) -> float:
 
 def judge(done: Sequence[dict[str, Any]], ks: Sequence[int]) -> dict[str, Any]:
     """Every figure of one set of rows."""
-    rate, n, most = rates(os.environ)["cpu"], len(done), len(done[0]["answers"])
+    rate, n, most = Prices(os.environ).of("cpu"), len(done), len(done[0]["answers"])
     as_run, curve = [], []
     single = [bool(voted(d["answers"][:1]).correct) for d in done]
     for k in ks:

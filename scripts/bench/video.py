@@ -15,7 +15,7 @@ What each figure includes:
                 `stop_s` is what stopping the embedded system takes after that; it is in none of the others.
     cpu_s       user and system CPU-seconds over the same span of the process and all its descendants, nats-server, actors and model processes
                 included; from /proc, also of descendants that have ended. Measured.
-    energy_wh   cpu_s x watts per busy core (planner/rates.py, $MURAKKAB_WATTS_PER_CORE). Modelled; idle power of the host is not counted.
+    energy_wh   cpu_s x watts per busy core (optimizer/prices.py, $MURAKKAB_WATTS_PER_CORE). Modelled; idle power of the host is not counted.
     own_wh      what Murakkab's own result says: busy CPU of the model processes while they ran tasks, so neither loading nor the actors.
     stages      by hand: seconds in each agent, loading apart. Murakkab: CPU-seconds in each stage, loading apart.
     others      cores that everything else on the machine kept busy meanwhile (/proc/stat). On two cores, read wall times only where it is small.
@@ -48,18 +48,21 @@ from typing import Any
 import msgspec
 import psutil
 
-from murakkab.actors.optimizer import Optimizer
 from murakkab.agents import library
 from murakkab.agents.interface import Call, Files
 from murakkab.agents.types import TYPES
-from murakkab.bus.messages import ArtifactRef, HostHeartbeat, MakePlan, Offer, Plan, PlanMade
+from murakkab.bus.messages import ArtifactRef, HostHeartbeat, MakePlan, Offer, Plan
 from murakkab.client.job import Job, system
+from murakkab.optimizer.fleet import Fleet, view
+from murakkab.optimizer.make import Infeasible, NoOffer, World, make_plan
+from murakkab.optimizer.prices import Prices
+from murakkab.optimizer.profiles import Profiles
+from murakkab.optimizer.workloads import Workloads
 from murakkab.planner.compile import compile as compile_
 from murakkab.planner.lattice import of_classes
 from murakkab.planner.library import Library
 from murakkab.planner.proposal import Given, Request
 from murakkab.planner.proposers import Offline
-from murakkab.planner.rates import rates
 
 DESCRIPTION = "List objects shown/mentioned in the videos"
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -157,15 +160,17 @@ def plan_here(description: str, inputs: int) -> Plan:
     """What the optimizer chooses with this host alone and nothing warm. Exits when it cannot be done here."""
     rows = library.implementations()
     offers = tuple(Offer(r.agent, r.name, r.hardware) for r in rows.values() if not library.missing(r, os.environ))
-    optimizer = Optimizer(rows, rates(os.environ))
-    optimizer.hosts["here"] = (time.time(), HostHeartbeat(host="here", at=time.time(), offers=offers))
+    fleet = Fleet((view(HostHeartbeat(host="here", at=time.time(), offers=offers, cores=os.cpu_count() or 1), {}),))
+    agents = library.agents()
+    world = World(agents, rows, fleet, Profiles(rows), Workloads(agents), Prices(os.environ))
     request = Request(description, (), tuple(Given(f"video {n}", "Video") for n in range(inputs)))
-    agents = Library(library.agents(), of_classes(TYPES.values()))
-    workflow = compile_(Offline().propose(request, agents), request, agents).workflow
-    said = optimizer._plan(MakePlan(job="by-hand", workflow=workflow, inputs=inputs, constraints=("MIN_COST",))).msg
-    if not isinstance(said, PlanMade):
-        sys.exit(f"no plan for this host: {getattr(said, 'error', said)}")
-    return said.plan
+    known = Library(agents, of_classes(TYPES.values()))
+    workflow = compile_(Offline().propose(request, known), request, known).workflow
+    # one instance of each and no fan-out: a program that calls its models one after another has no use for more
+    try:
+        return make_plan(world, MakePlan(job="by-hand", workflow=workflow, inputs=inputs, constraints=("MIN_COST",), again=True))
+    except (NoOffer, Infeasible) as error:
+        sys.exit(f"no plan for this host: {error}")
 
 
 # --- with Murakkab ------------------------------------------------------------------------------------------------------------------
@@ -266,7 +271,7 @@ def compare(args: argparse.Namespace, videos: Sequence[Path]) -> int:
             file=sys.stderr,
             flush=True,
         )
-    watts = rates(os.environ)["cpu"].watts_per_core
+    watts = Prices(os.environ).of("cpu").watts_per_core
     figures = summary(runs, watts)
     print_table(figures, runs)
     for line in wrong:

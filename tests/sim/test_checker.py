@@ -11,7 +11,6 @@ from murakkab.actors.clustermgr import ClusterManager
 from murakkab.actors.conductor import Conductor
 from murakkab.actors.core import Actor, Command, Event, Heard, Reply, Send, Settle, Write
 from murakkab.actors.jobs import Job
-from murakkab.actors.optimizer import Optimizer
 from murakkab.actors.pools import Pools
 from murakkab.actors.run import Task
 from murakkab.actors.worker import Worker
@@ -22,7 +21,10 @@ from murakkab.bus.messages import (
     JobResult,
     MakePlan,
     Observed,
+    Plan,
     Planned,
+    Replanned,
+    Retried,
     TaskReady,
     TaskResults,
     WorkflowExtended,
@@ -169,13 +171,87 @@ class NeverHasEnough(Conductor):
         yield from super()._go_on(job, now)
 
 
-class ChoosesAgain(Optimizer):
-    """Another choice for stages that may be running."""
+class GrowsWithOtherChoices(Conductor):
+    """Lets a plan of a longer workflow change the choices of stages that may be running."""
 
     def on(self, event: Event, now: float) -> Iterable[Command]:
-        if isinstance(event, Heard) and isinstance(event.msg, MakePlan):
-            event = replace(event, msg=replace(event.msg, chosen=()))
-        return super().on(event, now)
+        for command in super().on(event, now):
+            if isinstance(command, Write) and isinstance(record := command.record, Extended) and record.plan is not None:
+                first, *others = record.plan.choices
+                command = replace(command, record=replace(record, plan=replace(record.plan, choices=(replace(first, width=9), *others))))
+            yield command
+
+
+class UndoesWhatStarted(Conductor):
+    """Takes a plan that was made again for all that is not done."""
+
+    def _question_again(self, job: Job, now: float) -> MakePlan | None:
+        job.started.clear()
+        return super()._question_again(job, now)
+
+    def _take_again(self, job: Job, made: Plan, why: str, now: float) -> Iterator[Command]:
+        job.started.clear()
+        yield from super()._take_again(job, made, why, now)
+
+    def check(self) -> None:
+        """Sees nothing wrong with that."""
+
+
+class ForgetsWhatHadStarted(Conductor):
+    """After a restart it takes no stage for started of which nothing is done."""
+
+    def _resume(self, now: float) -> Iterator[Command]:
+        done = {name: set(job.started) for name, job in self.state.jobs.items()}
+        commands = list(super()._resume(now))
+        for name, job in self.state.jobs.items():
+            job.started = done.get(name, set()) | {stage for stage, _ in job.released}
+        yield from commands
+
+
+class ReplansUnwritten(Conductor):
+    def on(self, event: Event, now: float) -> Iterable[Command]:
+        return [c for c in super().on(event, now) if not (isinstance(c, Write) and isinstance(c.record, Replanned))]
+
+
+class MovesTheLiving(Conductor):
+    """Takes every pool for dead."""
+
+    def _lost(self, job: Job, now: float) -> set[str]:
+        return {n for n, r in job.run.stages.items() if n in job.started and not r.complete} if job.run else set()
+
+
+class MovesTheSameAttempt(Conductor):
+    """What was in a dead pool's queue goes on elsewhere as if it had never been released."""
+
+    def on(self, event: Event, now: float) -> Iterable[Command]:
+        planned = False
+        for command in super().on(event, now):
+            planned |= isinstance(command, Write) and isinstance(command.record, Replanned)
+            if not (planned and isinstance(command, Write) and isinstance(command.record, Retried)):
+                yield command
+
+
+class _Stays(Pools):
+    def take(self, name: str, tenant: str, job: str, stage: str) -> list[Task]:
+        return []
+
+
+class LeavesThemInTheOldPool(Conductor):
+    """Waiting tasks stay where they are when their stage goes to another pool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state.pools = _Stays()
+
+    def check(self) -> None:
+        """Sees nothing wrong with that."""
+
+
+class WaitsForTheDead(Conductor):
+    """What started stays, whatever became of its pool, and no host ever brings it again."""
+
+    def _lost(self, job: Job, now: float) -> set[str]:
+        return set()
 
 
 class NoSlots(Worker):
@@ -242,7 +318,14 @@ def test_a_late_result_leaves_no_empty_queue() -> None:
         ("conductor", TakesLateAnswers, "overtaken", "an answer for another workflow was taken"),
         ("conductor", ShowsNotAll, "observe", "it should be"),
         ("conductor", NeverHasEnough, "observe", "grows for the 9th time"),
-        ("optimizer", ChoosesAgain, "observe", "what there was has changed"),
+        ("conductor", GrowsWithOtherChoices, "observe", "what there was has changed"),
+        ("conductor", UndoesWhatStarted, "moving", "are not given up"),
+        ("conductor", ForgetsWhatHadStarted, "quiet-moving", "are not given up"),
+        ("conductor", ReplansUnwritten, "moving", "and its choice is"),
+        ("conductor", MovesTheLiving, "quiet-moving", "has started, and is to be done in another way"),
+        ("conductor", MovesTheSameAttempt, "moving", "was released before its retry was stored"),
+        ("conductor", LeavesThemInTheOldPool, "moving", "and its choice is"),
+        ("conductor", WaitsForTheDead, "gone", "not finished"),
         ("worker", NoSlots, "wide", "tasks in 32 slots"),
         ("worker", SettlesTasksAtOnce, "calm", "settled before its result was stored"),
         ("worker", LosesResults, "calm", "settled before its result was stored"),

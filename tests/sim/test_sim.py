@@ -21,6 +21,9 @@ FRESH = {
     "search": 25,
     "observe": 50,
     "overtaken": 25,
+    "moving": 75,
+    "quiet-moving": 25,
+    "gone": 25,
 }
 BATCH = 25
 BASE = int(os.environ.get("MURAKKAB_SIM_SEED") or int.from_bytes(os.urandom(4), "big"))

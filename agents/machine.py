@@ -1,0 +1,50 @@
+"""What the owner of this machine says of it: how it was had, what it costs, when it will be taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+
+from msgspec import Struct
+
+from ..optimizer.hardware import MARKETS, Market
+
+MARKET, USD, REVOCATION = "MURAKKAB_MARKET", "MURAKKAB_USD_PER_HOUR", "MURAKKAB_REVOCATION_FILE"
+
+
+class Machine(Struct, frozen=True):
+    """`notice` is a file that appears when the machine will be taken away; its text is in how many seconds (120 when it is empty), as
+    clouds' metadata services say it."""
+
+    market: Market = "on-demand"
+    usd_per_hour: float | None = None
+    notice: Path | None = None
+
+    def revoked_in_s(self) -> float | None:
+        """Seconds until the end, once there is a notice."""
+        if self.notice is None:
+            return None
+        try:
+            text = self.notice.read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
+        try:
+            return max(0.0, float(text)) if text else 120.0
+        except ValueError:
+            return 120.0  # whatever it says, it is there
+
+
+def machine(environ: Mapping[str, str]) -> Machine:
+    """Raises ValueError, naming the variable."""
+    market = environ.get(MARKET, "") or MARKETS[0]
+    if market not in MARKETS:
+        raise ValueError(f"{MARKET}={market[:40]}: it is one of {', '.join(MARKETS)}")
+    text = environ.get(USD, "")
+    try:
+        usd = float(text) if text else None
+    except ValueError:
+        usd = -1.0
+    if usd is not None and not (isfinite(usd) and usd >= 0):
+        raise ValueError(f"{USD}={text[:40]} is not a number of at least 0")
+    return Machine(market, usd, Path(environ[REVOCATION]) if environ.get(REVOCATION) else None)

@@ -1,0 +1,205 @@
+"""From workflow to plan: variants of the workflow, the ways of each stage, a search, and the estimates of what won. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..bus.messages import Choice, Estimate, MakePlan, Plan, RunnerUp
+from .goals import Axis, Goal, goals
+from .problem import NoSolution, Solution, Values
+from .reasons import runner_up, why
+from .rewrite import Variant, variants
+from .schedule import Timeline, timeline
+from .search import frontier, runners_up, search
+from .space import Infeasible, NoOffer, Space, World, space
+from .ways import Way
+
+__all__ = ["Infeasible", "NoOffer", "World", "make_plan"]
+
+LIMIT_S = 0.5
+"""Seconds that one search may take."""
+BOUND_NAME: dict[Axis, tuple[str, str]] = {"time": ("deadline", "s"), "cost": ("budget", "$"), "energy": ("energy budget", "Wh")}
+
+
+class Found(Struct, frozen=True):
+    """A variant of the workflow with the best choices for it."""
+
+    variant: Variant
+    space: Space
+    solution: Solution
+    line: Timeline | None
+
+    @property
+    def ways(self) -> dict[str, Way]:
+        names = [s.name for s in self.space.workflow.stages]
+        return {n: o[p] for n, o, p in zip(names, self.space.ways, self.solution.picks, strict=True)}
+
+    @property
+    def values(self) -> Values:
+        """With the time that the schedule gives, where there is one."""
+        return self.solution.values if self.line is None else replace(self.solution.values, time=self.line.time_s)
+
+
+def make_plan(world: World, ask: MakePlan, limit_s: float = LIMIT_S) -> Plan:
+    """The best plan by the job's goals within its bounds, with its lower bound. Raises NoOffer, Infeasible, BadGoal."""
+    wanted = goals(ask.constraints)
+    bounds = _bounds(ask)
+    found, refused = _all(world, ask, wanted, bounds, limit_s)
+    if not found:
+        raise refused
+    best = _best(found, wanted)
+    lowest = min(f.solution.bound for f in found)
+    plan = _plan(best, wanted, lowest, world)
+    return _explained(plan, best, found, wanted, world, ask.inputs) if ask.explain else plan
+
+
+def _bounds(ask: MakePlan) -> dict[Axis, float]:
+    found: dict[Axis, float] = {}
+    if ask.deadline_s is not None:
+        found["time"] = ask.deadline_s - ask.spent_s
+    if ask.budget_usd is not None:
+        found["cost"] = ask.budget_usd
+    if ask.energy_budget_wh is not None:
+        found["energy"] = ask.energy_budget_wh
+    return found
+
+
+def _all(world: World, ask: MakePlan, wanted: tuple[Goal, ...], bounds: dict[Axis, float], limit_s: float) -> tuple[list[Found], Exception]:
+    """The best of each variant, and why there is none of those that cannot be."""
+    tunable = ask.quality_floor is not None or bool(bounds) or any(g.axis == "loss" for g in wanted)
+    idle = sum(h.cores for h in world.fleet.hosts if not h.ending)
+    open_to = [Variant(ask.workflow)] if ask.chosen or ask.again else variants(ask.workflow, world.agents, idle, tunable)
+    found: list[Found] = []
+    refused: list[Exception] = []
+    for variant in open_to:
+        try:
+            where = space(world, variant.workflow, ask.inputs, ask.units, wanted, bounds, ask.quality_floor, ask.chosen, variant.quality)
+            solution = search(where.problem, limit_s / len(open_to))
+        except (NoOffer, Infeasible) as error:
+            refused.append(error)
+            continue
+        except NoSolution as error:
+            refused.append(_infeasible(error, bounds))
+            continue
+        one = Found(variant, where, solution, None)
+        found.append(replace(one, line=timeline(where.workflow, one.ways, where.expected, ask.inputs, world.fleet)))
+    # of several reasons, that of the workflow as it is says most
+    return found, refused[0] if refused else NoOffer("no plan")
+
+
+def _infeasible(error: NoSolution, bounds: Mapping[Axis, float]) -> Infeasible:
+    parts = []
+    for axis, nearest in error.nearest.items():
+        name, unit = BOUND_NAME[axis]
+        said, least = (f"${v:.3g}" if unit == "$" else f"{v:.3g} {unit}" for v in (bounds[axis], nearest))
+        parts.append(f"{name} {said} cannot be met: the nearest is {least}")
+    return Infeasible(
+        "; ".join(parts) + (" (each with the other bounds kept, or alone where these contradict each other)" if len(parts) > 1 else "")
+    )
+
+
+def _best(found: Sequence[Found], wanted: tuple[Goal, ...]) -> Found:
+    """As the search does within one variant: by the goals in order, each within its tolerance; then what changes least."""
+    left = list(found)
+    for one in wanted:
+        least = min(f.values.on(one.axis) for f in left)
+        most = least + one.tolerance if one.axis == "loss" else least * (1 + one.tolerance)
+        left = [f for f in left if f.values.on(one.axis) <= most + 1e-12]
+    return min(left, key=lambda f: (f.values.on(wanted[0].axis) > 1.02 * found[0].values.on(wanted[0].axis), len(f.variant.changes)))
+
+
+def _plan(best: Found, wanted: tuple[Goal, ...], lowest: float, world: World) -> Plan:
+    first = wanted[0].axis
+    value, total = best.values, best.solution.values
+    open_stages = any(len(o) > 1 for o in best.space.ways)
+    bound = exp(-lowest) if first == "loss" else lowest
+    # of quality the gap is the part that may be missing; of the others how much more it may be than it need be
+    gap = max(0.0, value.on(first) - lowest) if first == "loss" else max(0.0, value.on(first) / lowest - 1) if lowest > 1e-12 else 0.0
+    return Plan(
+        workflow=best.space.workflow,
+        choices=tuple(_choice(best, n, wanted) for n in range(len(best.space.ways))),
+        time_s=round(value.time, 6),
+        cost_usd=total.cost,
+        energy_wh=total.energy,
+        quality=round(exp(-total.loss), 6),
+        critical=best.line.critical if best.line is not None else (),
+        goal=wanted[0].name,
+        bound=bound if open_stages else None,
+        gap=round(gap, 9) if open_stages else None,
+        search=best.solution.method if open_stages else "nothing to choose",
+    )
+
+
+def _choice(best: Found, n: int, wanted: tuple[Goal, ...]) -> Choice:
+    stage, options = best.space.workflow.stages[n], best.space.ways[n]
+    way = options[best.solution.picks[n]]
+    if way.kept is not None:
+        return way.kept
+    span = best.line.spans.get(stage.name) if best.line is not None else None
+    start, end = (span.start_s, span.end_s) if span is not None else (way.load_s, way.load_s + way.span_s)
+    return Choice(
+        stage=stage.name,
+        implementation=way.key[1],
+        hardware=way.key[2],
+        time_s=round(way.service_s, 6),
+        cost_usd=way.usd,
+        energy_wh=way.wh,
+        quality=way.quality,
+        warm=way.warm,
+        timeout_s=way.timeout_s,
+        why=why(way, options, wanted),
+        tasks=round(way.tasks, 3),
+        units={u: round(v, 3) for u, v in way.units.items()},
+        width=way.width,
+        slots=way.slots if way.own_slots else 0,
+        power_w=way.power_w,
+        args=dict(best.variant.args.get(stage.name, {})),
+        start_s=round(start, 4),
+        end_s=round(end, 4),
+        load_s=round(way.load_s, 4),
+        total=Estimate(round(end - start, 4), way.cost, way.energy, way.quality),
+        how=way.profile.how,
+    )
+
+
+def _explained(plan: Plan, best: Found, found: Sequence[Found], wanted: tuple[Goal, ...], world: World, inputs: int) -> Plan:
+    """With the plans that lost, and the frontier."""
+
+    def estimate(one: Found) -> Estimate:
+        v = one.values
+        return Estimate(round(v.time, 6), v.cost, v.energy, round(exp(-v.loss), 6))
+
+    def another(base: Found, solution: Solution) -> Found:
+        one = replace(base, solution=solution, line=None)
+        return replace(one, line=timeline(base.space.workflow, one.ways, base.space.expected, inputs, world.fleet))
+
+    lost = [f for f in found if f is not best] + [another(best, s) for s in runners_up(best.space.problem, best.solution, 5)]
+    lost.sort(key=lambda f: [f.values.on(g.axis) for g in wanted])
+    rivals = [runner_up(_changes(f, best), estimate(f), estimate(best), f.ways, best.ways, wanted) for f in lost[:3]]
+    front = [another(f, s) for f in found for s in frontier(f.space.problem, 0.2 / len(found), 8)]
+    front = [f for f in front if not any(_beats(g.values, f.values) for g in front)]
+    points: dict[tuple[float, ...], RunnerUp] = {}
+    for f in sorted(front, key=lambda f: f.values.time):
+        e = estimate(f)
+        points.setdefault((round(e.time_s, 3), float(f"{e.cost_usd:.4g}"), float(f"{e.energy_wh:.4g}")), RunnerUp(_changes(f, best), e))
+    return replace(plan, runners_up=tuple(rivals), frontier=tuple(points.values()))
+
+
+def _beats(a: Values, b: Values) -> bool:
+    axes: tuple[Axis, ...] = ("time", "cost", "energy")
+    return all(a.on(x) <= b.on(x) for x in axes) and any(a.on(x) < b.on(x) * (1 - 1e-9) for x in axes)
+
+
+def _changes(one: Found, best: Found) -> tuple[str, ...]:
+    """In what a plan differs from the one that won."""
+    theirs, mine = best.ways, one.ways
+    changed = [
+        f"{n}: {mine[n].label()} instead of {theirs[n].label()}" for n in mine if n in theirs and mine[n].label() != theirs[n].label()
+    ]
+    rewritten = [c for c in one.variant.changes if c not in best.variant.changes]
+    undone = [f"without: {c}" for c in best.variant.changes if c not in one.variant.changes]
+    return (*rewritten, *undone, *changed)

@@ -1,0 +1,37 @@
+"""The bench of speech-to-text: sound of 2 to 28 seconds, and the 139 words that are said in the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .bench import Bench, Exam, Task
+from .lab import Lab
+from .score import edits, words
+
+
+async def speech_to_text(lab: Lab) -> Bench:
+    # all begin with speech: a stretch of silence would be heard faster than words
+    sizes = [Task({"audio": await lab.audio(lab.scene("reading.mp4", 0.4, 0.4 + s))}) for s in (2.0, 5.0, 10.0, 20.0)]
+    scenes = lab.scenes()
+    wanted = [[w for line in truth["said"] for w in words(line["text"])] for _, truth in scenes]
+    return Bench(
+        tuple(sizes),
+        2,
+        Exam(
+            f"1 - word error rate over {sum(map(len, wanted))} words of samples/",
+            tuple([Task({"audio": await lab.audio(scene)}) for scene, _ in scenes]),
+            lambda out: _heard(wanted, out),
+        ),
+    )
+
+
+def _heard(wanted: Sequence[Sequence[str]], outputs: Sequence[Any]) -> tuple[float, str]:
+    wrong = total = 0
+    for want, transcript in zip(wanted, outputs, strict=False):
+        wrong += edits(want, words(" ".join(s["text"] for s in transcript["segments"])))
+        total += len(want)
+    return max(0.0, 1 - wrong / total) if total else 0.0, f"{total} words"
+
+
+SPEECH = {"SpeechToText": speech_to_text}
