@@ -53,6 +53,8 @@ class Optimize(Errand, frozen=True):
 
     ask: MakePlan
     world: World
+    before: Plan | None = None
+    """The plan of a job that runs."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -65,7 +67,7 @@ class Refusal(msgspec.Struct, frozen=True):
 def optimized(errand: Optimize) -> Plan | Refusal:
     """What the errand comes to; it runs anywhere."""
     try:
-        return make_plan(errand.world, errand.ask)
+        return make_plan(errand.world, errand.ask, before=errand.before)
     except NoOffer as error:
         return Refusal(str(error), True)
     except (Infeasible, BadGoal) as error:
@@ -180,20 +182,20 @@ class Optimizer:
     def _asked(self, ask: MakePlan, now: float) -> Iterator[Command]:
         busy = self.running.busy(now, ask.job)
         key = self._cache_key(ask, busy)
-        if (known := self.cache.get(key)) is not None:
+        if not ask.again and (known := self.cache.get(key)) is not None:
             yield self._answer(ask, known, now)
             return
         rows, agents = self.shelf.implementations, self.shelf.library.agents
         world = World(
             agents, rows, Fleet(tuple(self.views[h] for h in sorted(self.views)), busy), self.profiles, self.workloads, self.prices
         )
+        has = self.running.jobs.get(ask.job) if ask.again else None
+        errand = Optimize(ask, world, has.plan if has is not None else None)
         if len(ask.workflow.stages) <= INLINE_STAGES:
-            yield self._answer(ask, optimized(Optimize(ask, world)), now, key)
+            yield self._answer(ask, optimized(errand), now, key)
         else:
-            yield self._later(ask, world)
-
-    def _later(self, ask: MakePlan, world: World) -> Command:
-        return Do(Optimize(ask, msgspec.structs.replace(world, profiles=self.profiles.copy(), workloads=self.workloads.copy())))
+            frozen = msgspec.structs.replace(world, profiles=self.profiles.copy(), workloads=self.workloads.copy())
+            yield Do(msgspec.structs.replace(errand, world=frozen))
 
     def _cache_key(self, ask: MakePlan, busy: Mapping[str, tuple[int, float]]) -> tuple[Any, ...]:
         """The same for jobs that differ in nothing that matters; how busy the fleet is counts by its order of magnitude."""
@@ -205,7 +207,7 @@ class Optimizer:
         if not isinstance(made, Plan):
             refusal = made if isinstance(made, Refusal) else Refusal(f"the search gave {type(made).__name__}", False)
             return Send(PlanRefused(job=ask.job, error=refusal.error, wait=refusal.wait, seen=len(ask.workflow.stages)))
-        if key is not None:
+        if key is not None and not ask.again:
             while len(self.cache) >= CACHE_MAX:
                 del self.cache[next(iter(self.cache))]
             self.cache[key] = made

@@ -128,7 +128,10 @@ class Pools:
         going = beat.leaving or beat.revoked_at is not None  # it finishes what it runs, and takes nothing more
         has = [i for i in beat.instances if i.busy or not going]
         may = () if going else beat.offers
-        self.offers[beat.host] = frozenset(pool_name(x.agent, x.implementation, x.hardware) for x in (*has, *may))
+        self.offers[beat.host] = frozenset(
+            [pool_name(i.agent, i.implementation, i.hardware) for i in has]
+            + [pool_name(o.agent, o.implementation, o.hardware) for o in may]
+        )
         slots: dict[str, int] = {}
         if not going:
             for i in beat.instances:

@@ -260,14 +260,20 @@ class Worker:
 
     def _use(self, slots: Slots, ran: Ran, cold_s: float) -> Use:
         rates = self.prices.of(slots.desired.hardware)
-        modelled = ran.energy_wh is None
+        energy_wh, cost_usd = ran.cpu_s * rates.watts_per_core / 3600, ran.cpu_s * rates.usd_per_core_hour / 3600
+        read_wh = ran.energy_wh
+        if rates.device_busy_w:
+            # a GPU counts while it is worked on, in equal shares of the calls that it may have; no counter of the CPU's sees it
+            share_s = max(0.0, ran.end - ran.start) / slots.slots
+            energy_wh, cost_usd = share_s * rates.device_busy_w / 3600, share_s * rates.usd_per_device_hour / 3600
+            read_wh = None
         return Use(
             start=ran.start,
             end=ran.end,
             cpu_s=ran.cpu_s,
-            energy_wh=ran.cpu_s * rates.watts_per_core / 3600 if ran.energy_wh is None else ran.energy_wh,
-            energy_how="modelled" if modelled else "measured",
-            cost_usd=ran.cpu_s * rates.usd_per_core_hour / 3600,
+            energy_wh=energy_wh if read_wh is None else read_wh,
+            energy_how="modelled" if read_wh is None else "measured",
+            cost_usd=cost_usd,
             cold_s=cold_s,
             units=ran.units,
         )
@@ -297,11 +303,10 @@ class Worker:
     # --- signs of life --------------------------------------------------------------------------------------------------------
 
     def _readings(self, now: float) -> Iterator[Command]:
-        if self.readings.revoked_in_s is None:
-            self.revoked_at = None
-        elif self.revoked_at is None:  # what runs is finished; what others can do goes to them
-            self.revoked_at = now + self.readings.revoked_in_s
-            yield from (self._take(pool) for pool in {s.pool for s in self.instances.values()})
+        left_s = self.readings.revoked_in_s
+        if (left_s is None) != (self.revoked_at is None):  # what runs is finished; what others can do goes to them, until it is withdrawn
+            self.revoked_at = None if left_s is None else now + left_s
+            yield from (self._take(pool) for pool in sorted({s.pool for s in self.instances.values()}))
         for name, slots in self.instances.items():
             slots.rss_mb = self.readings.rss_mb.get(name, slots.rss_mb)
             if slots.state == "warm" and not slots.running and slots.rss_mb > LEAK_FACTOR * slots.row.memory_mb + 500:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import wave
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from .interface import Call
+from .interface import BadInput, Call
 from .types import Audio, Transcript
 
 PART_LEAST_S = 2.0
@@ -29,11 +30,8 @@ class AudioSplitter:
         del numpy
 
     def run(self, call: Call) -> list[Audio]:
-        import numpy as np
-
         audio = call.take("audio", Audio)
-        with wave.open(str(call.files.path(audio.wav))) as wav:
-            rate, sound = wav.getframerate(), np.frombuffer(wav.readframes(wav.getnframes()), np.int16)
+        sound, rate = _read(call.files.path(audio.wav), audio.scene.name)
         call.count("audio_s", len(sound) / rate)
         cuts = [0, *quiet(sound, rate, call.arg("parts", 2)), len(sound)]
         if len(cuts) == 2:
@@ -46,11 +44,30 @@ class AudioSplitter:
                     part.setparams((1, 2, rate, 0, "NONE", "not compressed"))
                     part.writeframes(sound[start:end].tobytes())
                 zero_s = audio.scene.start_s
-                scene = replace(audio.scene, start_s=round(zero_s + start / rate, 3), end_s=round(zero_s + end / rate, 3))
+                scene = replace(
+                    audio.scene,
+                    start_s=zero_s + start / rate,
+                    end_s=zero_s + end / rate if end < len(sound) else audio.scene.end_s,
+                )
                 found.append(Audio(call.files.keep(target, "audio/wav"), scene))
             finally:
                 target.unlink(missing_ok=True)
         return found
+
+
+def _read(path: Path, name: str) -> tuple[Any, int]:
+    """Samples (int16, (n,)) and their rate in Hz. BadInput for what is no mono WAV of 16 bit."""
+    import numpy as np
+
+    try:
+        with wave.open(str(path)) as wav:
+            have = wav.getnchannels(), wav.getsampwidth()
+            rate, data = wav.getframerate(), wav.readframes(wav.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise BadInput(f"{name}: the sound is no WAV file ({error}); an AudioExtractor gives one") from None
+    if have != (1, 2):
+        raise BadInput(f"{name}: the sound has {have[0]} channels with {8 * have[1]} bit; it should be mono with 16 bit")
+    return np.frombuffer(data[: len(data) // 2 * 2], np.int16), rate
 
 
 def quiet(sound: Any, rate: int, parts: int) -> list[int]:
@@ -63,10 +80,12 @@ def quiet(sound: Any, rate: int, parts: int) -> list[int]:
     cuts = []
     for n in range(1, parts):
         even = int(n * len(sound) / parts)
-        first, last = max(0, even - int(reach * rate)), min(len(sound), even + int(reach * rate) + window)
+        first, last = (even + sign * int(reach * rate) + sign * window // 2 for sign in (-1, 1))
         power = np.cumsum(np.concatenate([[0.0], sound[first:last].astype(np.float64) ** 2]))
         loud = power[window:] - power[:-window]
-        cuts.append(first + int(np.argmin(loud)) + window // 2 if len(loud) else even)
+        quietest = np.flatnonzero(loud == loud.min())
+        middle = len(loud) / 2  # of a long silence, as near to the even cut as can be
+        cuts.append(first + int(quietest[np.argmin(abs(quietest - middle))]) + window // 2)
     return cuts
 
 
@@ -82,6 +101,9 @@ class TranscriptJoiner:
 
 def joined(parts: Sequence[Transcript]) -> Transcript:
     """The parts follow each other; the whole reaches from the first one's start to the last one's end."""
+    if not parts:
+        raise BadInput("there is no transcript to join")
     scene = replace(parts[0].scene, start_s=min(p.scene.start_s for p in parts), end_s=max(p.scene.end_s for p in parts))
     segments = sorted((s for p in parts for s in p.segments), key=lambda s: (s.start_s, s.end_s))
-    return Transcript(tuple(segments), scene, parts[0].language)
+    spoken = [p for p in parts if p.segments] or parts  # where nothing is said, a language is a guess
+    return Transcript(tuple(segments), scene, spoken[0].language)

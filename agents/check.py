@@ -10,6 +10,9 @@ import msgspec
 from .spec import Agent, Implementation
 
 NAME_MAX = 100
+RULES = ("vote", "any")
+"""How the quality of several attempts follows from that of one (`optimizer/paths.py`)."""
+KINDS = ("cpu", "gpu")
 _ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -28,7 +31,7 @@ def agent_problem(row: Agent, types: Container[str] | None = None) -> str:
             return f"it {unknown[0]}, a type that nobody has declared"
     if any(not p for p in row.takes):
         return "a parameter has no name"
-    return _args_problem(row)
+    return _args_problem(row) or _levers_problem(row)
 
 
 def _args_problem(row: Agent) -> str:
@@ -42,6 +45,19 @@ def _args_problem(row: Agent) -> str:
     required = row.args.get("required", [])
     if not isinstance(required, list) or not set(map(str, required)) <= set(properties):
         return "its arguments require what is not among their properties"
+    return ""
+
+
+def _levers_problem(row: Agent) -> str:
+    if len(row.parts) not in (0, 2) or not all(row.parts):
+        return "its parts are not the names of two agents: one that cuts, one that joins"
+    for name, values in row.levers.items():
+        if name not in row.args.get("properties", {}):
+            return f"its lever '{name}' is none of its arguments"
+        if not values or min(values) < 1:
+            return f"its lever '{name}' has no values, or values below 1"
+    if strange := sorted(set(row.lever_quality.values()) - set(RULES)):
+        return f"quality follows by '{strange[0]}'; it is one of {', '.join(RULES)}"
     return ""
 
 
@@ -67,6 +83,8 @@ def implementation_problem(row: Implementation, weights: Iterable[str] | None = 
         return "its timeout_s is not positive"
     if not row.hardware:
         return "it names no hardware"
+    if strange := sorted(set(row.runs_on) - set(KINDS)):
+        return f"it runs on '{strange[0]}'; that is one of {', '.join(KINDS)}"
     if weights is not None and row.weights and row.weights not in weights:
         return f"there are no weights '{row.weights}'; there are {', '.join(weights)}"
     return ""

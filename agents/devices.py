@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -58,6 +59,13 @@ def gpu_devices() -> tuple[tuple[Device, ...], str]:
             )
         )
     return tuple(found), "" if found else "no GPU: NVML lists none"
+
+
+def freest(gpus: Sequence[Device], wanted: Callable[[str], bool], taken: Sequence[int]) -> int | None:
+    """The GPU for one more instance, by its place in `gpus`: of those whose name is `wanted` the one with the fewest instances (`taken`:
+    the places of those that there are), then the most free memory. What is only being loaded shows in no memory yet. None: there is none."""
+    fit = [(taken.count(n), d.memory_used_mb - d.memory_mb, n) for n, d in enumerate(gpus) if wanted(d.name)]
+    return min(fit)[2] if fit else None
 
 
 def _or_none(read: Any, nvml: Any) -> float | None:

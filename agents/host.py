@@ -23,7 +23,7 @@ from ..bus import tracing
 from ..bus.artifacts import Artifacts, prune
 from ..bus.messages import Desired
 from ..optimizer.hardware import hardware_of, split
-from .devices import cpu_device, gpu_devices
+from .devices import cpu_device, freest, gpu_devices
 from .energy import PackageEnergy, share_wh
 from .instance import LINE_MAX, Answer, CallIn, Ready, Setup
 from .library import Implementation
@@ -101,6 +101,8 @@ class Instances:
         self.machine = machine or Machine()
         self.library, self.folder, self.logs, self.artifacts, self.pythons = library, folder, logs, artifacts, pythons
         self.processes: dict[str, _Process] = {}
+        self.gpu_of: dict[str, int] = {}
+        """Instance to the place of its GPU, where it has one."""
         self._pruned_at = 0.0
         self.energy = PackageEnergy()
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,20 +155,24 @@ class Instances:
         return Started(process.pid, time.perf_counter() - started)
 
     def _device_of(self, wanted: Desired) -> dict[str, str]:
-        """What the instance may see: no GPU for CPU classes; else the one of its class with the most free memory, under its cap."""
-        gpus, _ = gpu_devices()
-        if not gpus or not self.library[(wanted.agent, wanted.implementation)].runs_on:
+        """What the instance may see, of what can use GPUs at all: none for CPU classes; else one of its class, under its cap."""
+        row = self.library[(wanted.agent, wanted.implementation)]
+        if "gpu" not in (row.runs_on or (row.hardware,)):
             return {}
         base = split(wanted.hardware)[0]
         if base == "cpu":
             return {"CUDA_VISIBLE_DEVICES": ""}
-        fitting = [(d.memory_used_mb - d.memory_mb, n) for n, d in enumerate(gpus) if hardware_of(d.name) == base]
-        if not fitting:
+        if "CUDA_VISIBLE_DEVICES" in os.environ:  # the owner of this machine has said which are ours
             return {}
-        index = min(fitting)[1]
+        gpus, _ = gpu_devices()
+        index = freest(gpus, lambda name: hardware_of(name) == base, list(self.gpu_of.values()))
+        if index is None:
+            return {}
+        self.gpu_of[wanted.id] = index
         if wanted.power_w is not None and (why := cap(index, wanted.power_w)):
-            log.warning("%s", why)
-        return {"CUDA_VISIBLE_DEVICES": str(index)}
+            log.warning("%s: %s", wanted.id, why)
+        # NVML counts devices by their bus; CUDA does so only when it is told to
+        return {"CUDA_VISIBLE_DEVICES": str(index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
     async def watch(self, errand: WatchInstance, _: str) -> str:
         held = self.processes.get(errand.id)
@@ -180,6 +186,7 @@ class Instances:
     async def _end(self, name: str) -> None:
         """Closes its input, which ends it in good order; then force, also for children that it may have left."""
         held = self.processes.pop(name, None)
+        self.gpu_of.pop(name, None)
         if held is None:
             return
         process = held.process

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-
 from .devices import nvml
-
-log = logging.getLogger("murakkab.power")
 
 
 def cap(index: int, watts: float) -> str:

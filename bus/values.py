@@ -149,7 +149,7 @@ class Plan(Struct, frozen=True):
     frontier: tuple[RunnerUp, ...] = ()
 
 
-class Use(Struct, frozen=True, omit_defaults=True):
+class Use(Struct, frozen=True):
     """What one task used, as its worker saw it."""
 
     start: float

@@ -11,7 +11,8 @@ def significant(value: float, digits: int) -> str:
         return "?"
     if value == 0:
         return "0"
-    places = min(30, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
+    power = int(f"{value:.{digits - 1}e}".partition("e")[2])  # of ten, once it is rounded: 9.999 is 10.0
+    places = min(30, max(0, digits - 1 - power))
     return f"{value:,.{places}f}"
 
 
@@ -39,15 +40,15 @@ def span(start_s: float, end_s: float) -> str:
     return f"{start_s:.{places}f}–{end_s:.{places}f} s"
 
 
-def usd(value: float) -> str:
-    """Two significant digits below a dollar: `$0.0012`."""
+def usd(value: float, digits: int = 2) -> str:
+    """Two significant digits (or so many) below a dollar: `$0.0012`; in millionths below a hundredth of a cent: `60 µ$`."""
     if not math.isfinite(value):
         return "$?"
     if value == 0:
         return "$0"
     if abs(value) >= 0.995:
         return f"${value:,.2f}"
-    return f"${significant(value, 2)}" if abs(value) >= 1e-7 else f"${value:.1e}"
+    return f"${significant(value, digits)}" if abs(value) >= 0.995e-4 else f"{_small(value * 1e6, digits)} µ$"
 
 
 def energy(wh: float) -> str:
@@ -55,9 +56,19 @@ def energy(wh: float) -> str:
     if not math.isfinite(wh):
         return "? Wh"
     for factor, unit in ((1e-3, "kWh"), (1.0, "Wh"), (1e3, "mWh")):
-        if abs(wh) * factor >= 0.9995:
-            return f"{significant(wh * factor, 3)} {unit}"
-    return f"{significant(wh * 1e3, 2)} mWh" if abs(wh) >= 1e-6 or wh == 0 else f"{significant(wh * 1e6, 2)} µWh"
+        if abs(wh) * factor >= (0.9995 if unit != "mWh" else 0.0995):
+            return f"{significant(wh * factor, 3 if abs(wh) * factor >= 0.9995 else 2)} {unit}"
+    return f"{_small(wh * 1e6)} µWh" if wh else "0 mWh"
+
+
+def _small(value: float, digits: int = 2) -> str:
+    return significant(value, digits) if abs(value) >= 0.001 else f"{value:.0e}"
+
+
+def count(value: float) -> str:
+    """Expected ones may be parts: `2`, `5.94`, `1,200`."""
+    text = significant(value, 3)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def quality(value: float) -> str:

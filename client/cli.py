@@ -77,7 +77,10 @@ def parser() -> argparse.ArgumentParser:
         "--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations are measured too"
     )
     q.add_argument(
-        "--hardware", default="", metavar="CLASS", help="the hardware class to file it under (default: cpu, or the GPU that was used)"
+        "--hardware",
+        default="",
+        metavar="CLASS",
+        help="the hardware class to file it under (default: cpu, or the GPU that was used); cpu also hides GPUs",
     )
     q = add("doctor", "What this machine has, what is missing, and how to get it.")
     q.add_argument("--json", action="store_true")

@@ -1,7 +1,7 @@
 """Estimated beside actual, per stage and for the whole job, with the error. Pure.
 
-What a task used has no part in loading its model; so here estimates of energy and cost are those of the tasks alone, and what was
-expected of loading stands by itself. A stage's time is from its first task's start to its last one's end, in both.
+What tasks used has no part in it of loading models, or of idle ones; so here estimates of energy and cost are those of the tasks alone, and what was
+expected of those stands by itself. A stage's time is from its first task's start to its last one's end, in both.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Comparison(Struct, frozen=True):
     energy_wh: Pair
     cost_usd: Pair
     loading: Estimate
-    """Expected for loading what was not there."""
+    """Expected for loading what was not there, and for what idles."""
 
 
 def pair(estimate: float | None, actual: float | None) -> Pair:

@@ -27,11 +27,11 @@ def print_stages(stages: Sequence[StagePair], out: TextIO) -> None:
 
 
 def print_whole(made: Comparison | None, out: TextIO) -> None:
-    """The whole job in one line."""
+    """The whole job, in one line or two."""
     if made is None:
         return
     said = [
-        f"{name} {say(p.estimate)} ({amounts.error(p.error)})"
+        f"{name} {say(p.estimate)}, was {say(p.actual or 0.0)} ({amounts.error(p.error)})"
         for name, p, say in (
             ("time", made.time_s, amounts.seconds),
             ("energy", made.energy_wh, amounts.energy),
@@ -41,13 +41,11 @@ def print_whole(made: Comparison | None, out: TextIO) -> None:
     ]
     if not said:
         return
-    print(f"estimate {', '.join(said)}; in brackets how far from the run", file=out)
+    print(f"estimate {'; '.join(said)}", file=out)
     load = made.loading
     if load.cost_usd > 0 or load.energy_wh > 0:
-        print(
-            f"         and of loading, which the run's figures leave out, {amounts.energy(load.energy_wh)}, {amounts.usd(load.cost_usd)}",
-            file=out,
-        )
+        more = f"{amounts.energy(load.energy_wh)} and {amounts.usd(load.cost_usd)}"
+        print(f"         besides {more} for models that load or idle, which a run's figures leave out", file=out)
 
 
 def print_changes(changes: Iterable[Change], out: TextIO) -> None:
@@ -65,7 +63,7 @@ def _cells(p: Pair, say: Callable[[float], str]) -> str:
 
 def _tasks(p: Pair) -> str:
     """How many there were, and how many had been expected where that is another number."""
-    return f"{p.actual:.0f}" if p.estimate is None or round(p.estimate) == p.actual else f"{p.actual:.0f}/{p.estimate:.3g}"
+    return f"{p.actual:.0f}" if p.estimate is None or round(p.estimate) == p.actual else f"{p.actual:.0f}/{amounts.count(p.estimate)}"
 
 
 def _fit(text: str, most: int) -> str:

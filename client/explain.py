@@ -1,17 +1,25 @@
-"""`murakkab explain`: the plan of a job, why it was chosen, and what was mended on the way; nothing runs."""
+"""`murakkab explain`: the plan of a job, how far it may be from the best, what lost and why, and what was mended; nothing runs."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from ..bus.messages import JobResult, Plan
-from .job import JobFailed
+from ..bus.messages import JobResult
+from ..optimizer.goals import goals
+from .explain_points import estimate_of, points
+from .explain_text import WIDTH, show
+from .job import Job, JobFailed
 from .run import as_job, print_failure
+
+NARROWEST, WIDEST = 100, 140
+"""Columns of the text, whatever the terminal has."""
 
 
 async def explain(args: argparse.Namespace) -> int:
@@ -22,15 +30,49 @@ async def explain(args: argparse.Namespace) -> int:
     except JobFailed as failed:
         print_failure(failed.result, args.json)
         return 2 if failed.result.infeasible else 1
+    wanted = in_words(job)
+    picture = draw(result, wanted, args.trace) if args.trace is not None else ""
     if args.json:
-        print(json.dumps(as_json(result)))
+        print(json.dumps(as_json(result, picture)))
     elif result.plan is not None:
-        show(result.plan, result.planning_s, sys.stdout)
+        show(result.plan, result.planning_s, sys.stdout, wanted, columns())
+        if picture:
+            print(f"\npicture  {picture}")
     return 0
 
 
-def as_json(result: JobResult) -> dict[str, Any]:
-    """The object of `--json`; its fields are a contract. `bound` and `gap` are None: this search knows no bound yet."""
+def columns() -> int:
+    """What the terminal has, within what can be read; without one, a fixed number."""
+    return min(WIDEST, max(NARROWEST, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else WIDTH
+
+
+def in_words(job: Job) -> str:
+    """Goals and bounds."""
+    asked = job.message("default", ())
+    found = goals(asked.constraints)
+    said = ", then ".join(
+        f"{g.name} (within {g.tolerance * 100:g} %)" if len(found) > 1 and n < len(found) - 1 else g.name for n, g in enumerate(found)
+    )
+    bounds = (
+        ("deadline", asked.deadline_s, "{:g} s"),
+        ("budget", asked.budget_usd, "${:g}"),
+        ("energy budget", asked.energy_budget_wh, "{:g} Wh"),
+        ("quality of every stage at least", asked.quality_floor, "{:g}"),
+    )
+    return "; ".join([said, *(f"{name} {form.format(value)}" for name, value, form in bounds if value is not None)])
+
+
+def draw(result: JobResult, wanted: str, file: Path) -> str:
+    """Writes the picture; its path."""
+    from .frontier import frontier_html
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(frontier_html(result, wanted), encoding="utf-8")
+    return str(file)
+
+
+def as_json(result: JobResult, picture: str = "") -> dict[str, Any]:
+    """The object of `--json`; its fields are a contract. `bound` and `gap` are of the first goal (`goal`), None where nothing was to be chosen."""
     plan = result.plan
     assert plan is not None
     return {
@@ -38,40 +80,18 @@ def as_json(result: JobResult) -> dict[str, Any]:
         "workflow": msgspec.to_builtins(plan.workflow),
         "calls": {s.name: s.call for s in plan.workflow.stages},
         "plan": msgspec.to_builtins(plan),
-        "bound": None,
-        "gap": None,
-        "runners_up": [{"stage": c.stage, "why": c.why} for c in plan.choices],
-        "frontier": [],
+        "estimate": msgspec.to_builtins(estimate_of(plan)),
+        "critical": list(plan.critical),
+        "goal": plan.goal,
+        "bound": plan.bound,
+        "gap": plan.gap,
+        "search": plan.search,
+        "reasons": {c.stage: c.why for c in plan.choices},
+        "runners_up": [msgspec.to_builtins(rival) for rival in plan.runners_up],
+        "frontier": [
+            {"changes": list(p.changes), "estimate": msgspec.to_builtins(p.estimate), "chosen": p.chosen, "best": list(p.best)}
+            for p in points(plan)
+        ],
         "planning_s": result.planning_s,
+        "picture": picture,
     }
-
-
-def show(plan: Plan, planning_s: float, out: TextIO) -> None:
-    flow = plan.workflow
-    chosen = {c.stage: c for c in plan.choices}
-    by = f", proposed by the {flow.proposer} planner" if flow.proposer else ""
-    print(f"workflow {flow.kind or 'as given'}: {len(flow.stages)} stages{by}, planned in {planning_s:.3f} s\n", file=out)
-    for stage in flow.stages:
-        choice = chosen[stage.name]
-        marks = [
-            m
-            for m, on in (("the answer", stage.name in flow.answer), ("observed", stage.observe), ("gives a collection", stage.many))
-            if on
-        ]
-        print(f"{stage.name} = {stage.call or stage.agent}{f'    # {chr(44).join(marks)}' if marks else ''}", file=out)
-        print(
-            f"    {choice.implementation} on {choice.hardware}{', warm' if choice.warm else ''}: {choice.time_s:.3g} s, "
-            f"${choice.cost_usd:.2g}, {choice.energy_wh * 1000:.3g} mWh a task, quality {choice.quality:g}",
-            file=out,
-        )
-        print(f"    {choice.why}", file=out)
-    if flow.rest:
-        print(f"\nthen     {flow.rest}   (planned when what is observed is known)", file=out)
-    if flow.repairs:
-        print("\nmended", file=out)
-        for line in flow.repairs:
-            print(f"  {line}", file=out)
-    print(
-        f"\nestimate {plan.time_s:.3g} s, ${plan.cost_usd:.3g}, {plan.energy_wh * 1000:.3g} mWh for one task of each stage (modelled)",
-        file=out,
-    )

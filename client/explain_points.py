@@ -17,10 +17,13 @@ class Point(NamedTuple):
     changes: tuple[str, ...]
     chosen: bool
     best: tuple[str, ...]
+    beaten: bool = False
+    """Another of these is better in time, cost and energy at once; so the chosen one may be, for its quality or for want of search."""
 
     @property
     def words(self) -> str:
-        return ", ".join([*(["chosen"] if self.chosen else []), *self.best])
+        mine = ["chosen, though beaten in all three" if self.beaten else "chosen"] if self.chosen else []
+        return ", ".join([*mine, *self.best])
 
 
 def estimate_of(plan: Plan) -> Estimate:
@@ -43,8 +46,13 @@ def points(plan: Plan) -> list[Point]:
         least = min(sign * getattr(e, name) for e, _ in found)
         equal = [n for n, (e, _) in enumerate(found) if isclose(sign * getattr(e, name), least, rel_tol=1e-6, abs_tol=1e-12)]
         best.setdefault(chosen if chosen in equal else equal[0], []).append(word)
-    made = [Point(e, changes, n == chosen, tuple(best.get(n, ()))) for n, (e, changes) in enumerate(found)]
+    beaten = {n for n, (e, _) in enumerate(found) if any(_beats(other, e) for other, _ in found)}
+    made = [Point(e, changes, n == chosen, tuple(best.get(n, ())), n in beaten) for n, (e, changes) in enumerate(found)]
     return sorted(made, key=lambda p: (p.estimate.time_s, p.estimate.cost_usd))
+
+
+def _beats(a: Estimate, b: Estimate) -> bool:
+    return all(getattr(a, n) < getattr(b, n) * (1 - 1e-6) for n in ("time_s", "cost_usd", "energy_wh"))
 
 
 def _same(a: Estimate, b: Estimate) -> bool:

@@ -66,7 +66,8 @@ async def profile(args: argparse.Namespace) -> int:
     found, failed, spent_cpu_s = await _measure(rows, price, args) if rows else ([], [], 0.0)
     spent_s = time.perf_counter() - started
     failed = [*(f"{row.agent} {row.name} cannot run here: {why}" for row, why in left_out if args.implementations), *failed]
-    profiles = (*given, *(one.profile for one in found))
+    newest = {(p.agent, p.implementation, p.hardware): p for p in (*given, *(one.profile for one in found))}
+    profiles = tuple(newest.values())
     where = await _keep(profiles, args) if profiles else ""
     if args.export and profiles:
         args.export.write_bytes(dump(profiles, _about(args)))

@@ -14,6 +14,7 @@ from msgspec import Struct
 from ..agents.library import Implementation
 from ..bus.messages import Desired, HostHeartbeat
 from ..bus.subjects import token
+from ..optimizer.hardware import hardware_of, split
 
 KEEP_WARM_S = 300.0
 MEMORY_SHARE = 0.8
@@ -72,10 +73,11 @@ def desired(
     for key in sorted(wanted_now, key=lambda k: -demand[k].tasks):
         has = sum((d.agent, d.implementation, d.hardware) == key for d in now_has)
         row = library[key[:2]]
-        most = max(1, host.cores // (2 * row.threads))
+        places = _gpus(host, key[2]) or max(1, host.cores // row.threads)
+        most = _gpus(host, key[2]) or max(1, host.cores // (2 * row.threads))
         by_tasks = ceil(demand[key].tasks / (TASKS_PER_INSTANCE * (demand[key].slots or row.slots)))
         # never more than there are tasks for: a plan counts on its width for its widest moment
-        planned = min(demand[key].width, demand[key].tasks, max(1, host.cores // row.threads))
+        planned = min(demand[key].width, demand[key].tasks, places)
         most = max(most, planned)
         wanted = min(most, max(1, by_tasks, planned))
         # growing costs a load, shrinking in the middle of a job wastes one: so within a job it only grows
@@ -89,6 +91,11 @@ def desired(
         else:
             add(key, sum((d.agent, d.implementation, d.hardware) == key for d in now_has), "stays warm")
     return tuple(kept), reasons
+
+
+def _gpus(host: HostHeartbeat, hardware: str) -> int:
+    """Devices of a GPU class: an instance has one for itself. 0 for CPU classes."""
+    return sum(d.kind == "gpu" and hardware_of(d.name) == split(hardware)[0] for d in host.devices)
 
 
 def _instance_id(key: Key, host: str, kept: list[Desired], now_has: tuple[Desired, ...]) -> str:

@@ -15,7 +15,8 @@ TOKENS_PER_S = 50.0
 
 
 def hosted_profiles(environ: Mapping[str, str], library: Mapping[tuple[str, str], Implementation]) -> tuple[Profile, ...]:
-    """Of the implementations that ask the server at MURAKKAB_LLM_URL, where a price or a limit is said. Raises ValueError, naming the variable."""
+    """Of the implementations that ask the server at MURAKKAB_LLM_URL, where a price or a limit is said. Latency is assumed until tasks have
+    shown it. Raises ValueError, naming the variable."""
     usd_in, usd_out, per_min = (_number(environ, name) for name in (USD_IN, USD_OUT, PER_MIN))
     if usd_in is None and usd_out is None and per_min is None:
         return ()

@@ -5,8 +5,8 @@ of what they took over what the line says. A prior has no line worth keeping: it
 a rate a unit of work as soon as tasks report units. One report never moves what it is compared with by more than `STEP_MAX` times: it
 may be a hiccup of the host; what is really so shows again.
 
-CPU seconds are compared where they are most of the time, for the wall time of a task grows with whatever else runs on its host. Where a task
-mostly waits (for a device, a server), its wall time is compared.
+CPU seconds are compared where they are most of the time, for the wall time of a task grows with whatever else runs on its host. Where a
+task mostly waits, for a server say, and on every device that is no CPU, its wall time is compared.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from math import exp, isfinite, log
 from msgspec.structs import replace
 
 from ..bus.values import Line, Profile, StageReport
+from .hardware import split
 
 PRIOR_TASKS = 5
 """A prior counts as so many tasks, and so does a line before its first."""
@@ -59,7 +60,9 @@ def _mean(before: Profile, report: StageReport, units: Mapping[str, float]) -> P
     if (before.cpu.per or before.time.per) and not work:
         return None  # a rate cannot be refined by tasks that do not say how much they were
     w = weight(before, report.tasks)
-    busy = report.busy_s if report.busy_s > WAITS * report.cpu_s else min(report.busy_s or report.cpu_s, report.cpu_s)
+    busy = report.busy_s or report.cpu_s
+    if not _on_device(before) and busy <= WAITS * report.cpu_s:
+        busy = min(busy, report.cpu_s)  # the rest of it is the load of others
     samples = before.samples + report.tasks
     seen = samples >= LEARNT_TASKS
     return replace(
@@ -93,7 +96,7 @@ def _refined(line: Line, took_s: float, tasks: int, work: Mapping[str, float], w
 
 def _drift(before: Profile, report: StageReport, units: dict[str, float]) -> Profile | None:
     cpu_s, time_s = before.cpu.at(report.tasks, units), before.time.at(report.tasks, units)
-    waits = time_s > WAITS * cpu_s
+    waits = _on_device(before) or time_s > WAITS * cpu_s
     took_s, said_s = (report.busy_s, time_s) if waits else (report.cpu_s, cpu_s)
     if said_s <= 0 or took_s <= 0 or not _comparable(before.time if waits else before.cpu, units):
         return None
@@ -102,6 +105,11 @@ def _drift(before: Profile, report: StageReport, units: dict[str, float]) -> Pro
     step = log(min(max(ratio / before.drift, 1 / STEP_MAX), STEP_MAX))
     drift = exp(log(before.drift) + weight(before, report.tasks) * step)
     return replace(before, drift=min(max(drift, 1 / DRIFT_MAX), DRIFT_MAX))
+
+
+def _on_device(profile: Profile) -> bool:
+    """Something other than a CPU does the work, and the thread that drives it may wait or spin."""
+    return split(profile.hardware)[0] != "cpu"
 
 
 def _comparable(line: Line, units: Mapping[str, float]) -> bool:

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from ..bus.messages import Choice, Estimate, MakePlan, Plan, RunnerUp
 from .goals import Axis, Goal, goals
-from .problem import NoSolution, Solution, Values
+from .problem import NoSolution, Solution, Values, values
 from .reasons import runner_up, why
-from .rewrite import Variant, variants
+from .rewrite import Variant, as_it_is, variants
 from .schedule import Timeline, timeline
 from .search import frontier, runners_up, search
 from .space import Infeasible, NoOffer, Space, World, space
@@ -22,6 +22,8 @@ __all__ = ["Infeasible", "NoOffer", "World", "make_plan"]
 
 LIMIT_S = 0.5
 """Seconds that one search may take."""
+GAIN = 0.1
+"""A running job's plan is changed for at least this part of its first goal."""
 BOUND_NAME: dict[Axis, tuple[str, str]] = {"time": ("deadline", "s"), "cost": ("budget", "$"), "energy": ("energy budget", "Wh")}
 
 
@@ -44,14 +46,19 @@ class Found(Struct, frozen=True):
         return self.solution.values if self.line is None else replace(self.solution.values, time=self.line.time_s)
 
 
-def make_plan(world: World, ask: MakePlan, limit_s: float = LIMIT_S) -> Plan:
-    """The best plan by the job's goals within its bounds, with its lower bound. Raises NoOffer, Infeasible, BadGoal."""
+def make_plan(world: World, ask: MakePlan, limit_s: float = LIMIT_S, before: Plan | None = None) -> Plan:
+    """The best plan by the job's goals within its bounds, with its lower bound. Raises NoOffer, Infeasible, BadGoal.
+
+    `before` is the plan that the job has; it is changed only for what gains enough.
+    """
     wanted = goals(ask.constraints)
     bounds = _bounds(ask)
     found, refused = _all(world, ask, wanted, bounds, limit_s)
     if not found:
         raise refused
     best = _best(found, wanted)
+    if before is not None:
+        best = _steady(best, before, wanted, bounds, world, ask.inputs)
     lowest = min(f.solution.bound for f in found)
     plan = _plan(best, wanted, lowest, world)
     return _explained(plan, best, found, wanted, world, ask.inputs) if ask.explain else plan
@@ -72,7 +79,7 @@ def _all(world: World, ask: MakePlan, wanted: tuple[Goal, ...], bounds: dict[Axi
     """The best of each variant, and why there is none of those that cannot be."""
     tunable = ask.quality_floor is not None or bool(bounds) or any(g.axis == "loss" for g in wanted)
     idle = sum(h.cores for h in world.fleet.hosts if not h.ending)
-    open_to = [Variant(ask.workflow)] if ask.chosen or ask.again else variants(ask.workflow, world.agents, idle, tunable)
+    open_to = (as_it_is(ask.workflow, world.agents),) if ask.chosen or ask.again else variants(ask.workflow, world.agents, idle, tunable)
     found: list[Found] = []
     refused: list[Exception] = []
     for variant in open_to:
@@ -110,6 +117,27 @@ def _best(found: Sequence[Found], wanted: tuple[Goal, ...]) -> Found:
         most = least + one.tolerance if one.axis == "loss" else least * (1 + one.tolerance)
         left = [f for f in left if f.values.on(one.axis) <= most + 1e-12]
     return min(left, key=lambda f: (f.values.on(wanted[0].axis) > 1.02 * found[0].values.on(wanted[0].axis), len(f.variant.changes)))
+
+
+def _steady(best: Found, before: Plan, wanted: tuple[Goal, ...], bounds: Mapping[Axis, float], world: World, inputs: int) -> Found:
+    """The choices that the job has, as they stand now, unless the best ones gain `GAIN` by the first goal: else plans would swing between equals."""
+    had = {c.stage: (c.implementation, c.hardware, c.width, c.slots) for c in before.choices}
+    picks = []
+    for stage, options in zip(best.space.workflow.stages, best.space.ways, strict=True):
+        same = [n for n, w in enumerate(options) if (*w.key[1:], w.width, w.slots if w.own_slots else 0) == had.get(stage.name)]
+        if not same:  # it is not to be had any more
+            return best
+        picks.append(same[0])
+    now = values(best.space.problem, picks)
+    if any(now.on(axis) > bound for axis, bound in bounds.items()):
+        return best
+    kept = replace(
+        best, solution=replace(best.solution, picks=tuple(picks), values=now, method="as it was: nothing gains enough"), line=None
+    )
+    kept = replace(kept, line=timeline(kept.space.workflow, kept.ways, kept.space.expected, inputs, world.fleet))
+    axis = wanted[0].axis
+    limit = best.values.on(axis) + GAIN if axis == "loss" else best.values.on(axis) * (1 + max(GAIN, wanted[0].tolerance))
+    return kept if kept.values.on(axis) <= limit else best
 
 
 def _plan(best: Found, wanted: tuple[Goal, ...], lowest: float, world: World) -> Plan:

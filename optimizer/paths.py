@@ -1,8 +1,12 @@
 """What several attempts at one answer are worth. Pure.
 
-`any_of`: some attempt is right, and a test tells which (pass@k of independent attempts). `voted`: the right answer has the most votes. Wrong answers scatter, so
-they are taken to be equally likely among `WRONG` others; ties go to one of the tied at random (self-consistency: Wang et al., ICLR 2023). Both take attempts to be independent, which
-those of one model are not quite; so they are upper estimates, marked by `quality_how` where they are used, and a measured curve (`Profile.paths`) goes before them.
+`any_of`: some attempt is right, and a test tells which: 1 - (1 - q)^k, pass@k of independent attempts (Chen et al. 2021, "Evaluating Large
+Language Models Trained on Code", section 2.1). `voted`: the right answer has the most votes (self-consistency: Wang et al., ICLR 2023). With r of k
+attempts right, binomial in q, the k - r wrong ones fall on `WRONG` answers, each equally likely: assumed, since wrong answers scatter. Ties go
+to one of the tied at random. So votes help where the right answer is likelier than any one wrong one, q > (1 - q) / `WRONG`, and harm below it.
+
+Both take attempts to be independent, which those of one model are not quite: they are upper estimates, and a measured curve
+(`Profile.paths`) goes before them.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from math import comb
 WRONG = 4
 """Kinds of wrong answers."""
 PATHS_MAX = 25
-"""More than this are counted as this many: the sum grows, and the gain does not."""
+"""More votes than this are counted as this many: the sum grows, and the gain does not."""
 
 
 def any_of(q: float, k: int) -> float:

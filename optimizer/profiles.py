@@ -43,36 +43,41 @@ class Profiles:
 
     def __init__(self, library: Mapping[tuple[str, str], Implementation], given: Iterable[Profile] = ()) -> None:
         self.library = library
-        self._known: dict[tuple[str, str], dict[str, Profile]] = {}
-        """(agent, implementation) to hardware class to profile."""
+        self._known: dict[Key, Profile] = {}
+        self._bills: dict[tuple[str, str], Profile] = {}
+        """What of the given ones bills by work or limits calls: its owner's words of today, whatever was kept with older ones."""
         for profile in given:
+            if profile.usd is not None or profile.rate_per_s is not None:
+                self._bills[(profile.agent, profile.implementation)] = profile
             self.put(profile)
 
     def copy(self) -> Profiles:
         """One that later learning does not touch."""
         twin = Profiles(self.library)
-        twin._known = {row: dict(classes) for row, classes in self._known.items()}
+        twin._known, twin._bills = dict(self._known), self._bills
         return twin
 
     def put(self, profile: Profile) -> None:
         """In place of what was known of the pool. Raises BadProfile."""
         base = split(checked(profile).hardware)[0]
         stored = profile if profile.hardware == base else replace(profile, hardware=base)
-        self._known.setdefault((profile.agent, profile.implementation), {})[base] = stored
+        if (bill := self._bills.get((profile.agent, profile.implementation))) is not None:
+            stored = replace(stored, usd=bill.usd, rate_per_s=bill.rate_per_s)
+        self._known[(profile.agent, profile.implementation, base)] = stored
 
     def known(self, like: Profile) -> Profile | None:
         """What is stored for the same pool."""
-        found = self._known.get((like.agent, like.implementation), {}).get(split(like.hardware)[0])
+        found = self._known.get((like.agent, like.implementation, split(like.hardware)[0]))
         return found if found is None or found.hardware == like.hardware else replace(found, hardware=like.hardware)
 
     def all(self) -> tuple[Profile, ...]:
         """What is stored, in a fixed order."""
-        return tuple(self._known[row][hardware] for row in sorted(self._known) for hardware in sorted(self._known[row]))
+        return tuple(self._known[key] for key in sorted(self._known))
 
     def get(self, agent: str, implementation: str, hardware: str) -> Profile:
         """The best that is known. KeyError for a row that neither the library nor anybody's profile has."""
         row, base = self.library.get((agent, implementation)), split(hardware)[0]
-        found = self._best(self._known.get((agent, implementation), {}), base)
+        found = self._best(agent, implementation, base)
         if found is None:
             if row is None:
                 raise KeyError(f"the library has no implementation '{implementation}' of {agent}, and nobody has measured one")
@@ -97,15 +102,15 @@ class Profiles:
         """Those that are no longer what their lines say."""
         return tuple(p for p in self.all() if p.samples >= DRIFT_SAMPLES and not DRIFT_LOW <= p.drift <= DRIFT_HIGH)
 
-    def _best(self, classes: Mapping[str, Profile], base: str) -> Profile | None:
-        own = classes.get(base)
+    def _best(self, agent: str, implementation: str, base: str) -> Profile | None:
+        own = self._known.get((agent, implementation, base))
         if own is not None and own.how != "published":
             return own
 
         def rank(p: Profile) -> tuple[bool, int, float, str]:
             return _on_gpu(p.hardware) == _on_gpu(base), RANK[p.how], p.at, p.hardware
 
-        others = [p for p in classes.values() if p is not own]
+        others = [p for (a, n, _), p in self._known.items() if (a, n) == (agent, implementation) and p is not own]
         best = max(others, key=rank, default=None)
         if own is not None and (best is None or rank(best)[0] is False or best.how in ("published", "prior")):
             return own  # somebody else's figures for this very class say more than a guess from another kind of device

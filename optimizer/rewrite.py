@@ -5,6 +5,7 @@ Such levers change how many tasks there are, so each is a workflow of its own, w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,11 +15,15 @@ from msgspec.structs import replace
 from ..agents.spec import Agent
 from ..bus.messages import Edge, Stage, Workflow
 from ..planner.axes import BadWorkflow, shapes
-from ..planner.calls import defaults
+from ..planner.calls import calls, defaults
 
 VARIANTS_MAX = 12
 PARTS = (2, 4)
 DEPTH_MAX = 4
+NAME_MAX = 80
+"""As `Stage` has them."""
+SPLIT, PART = "-split", "-part"
+"""What the names of the new stages end with."""
 
 
 class Variant(Struct, frozen=True):
@@ -48,83 +53,78 @@ def variants(workflow: Workflow, agents: Mapping[str, Agent], idle_cores: int, t
 def _with_levers(workflow: Workflow, agents: Mapping[str, Agent]) -> Iterator[Variant]:
     for stage in workflow.stages:
         row = agents.get(stage.agent)
-        for name, values in row.levers.items() if row is not None else ():
-            usual = defaults(row.args).get(name) if row is not None else None
-            if stage.args.get(name, usual) != usual:  # the job's words or its user say how many
+        if row is None:
+            continue
+        for name, values in row.levers.items():
+            if name in stage.args or name in stage.given:  # the job's words or its user say how many
                 continue
+            usual = defaults(row.args).get(name)
             for value in values:
                 if value != usual:
                     changed = with_args(workflow, stage.name, {name: value})
-                    yield Variant(
-                        changed,
-                        (f"{stage.name}: {name}={value} instead of {usual}",),
-                        _attempts(changed, agents),
-                        {stage.name: {name: value}},
-                    )
+                    said = f"{stage.name}: {name}={value}" + (f" instead of {usual}" if usual is not None else "")
+                    yield Variant(changed, (said,), _attempts(changed, agents), {stage.name: {name: value}})
 
 
 def _with_parts(workflow: Workflow, agents: Mapping[str, Agent], idle_cores: int) -> Iterator[Variant]:
     for stage in workflow.stages:
-        row = agents.get(stage.agent)
-        if row is None or not row.parts or stage.observe or any(a not in agents for a in row.parts):
-            continue
         for parts in PARTS:
-            if parts <= idle_cores:
+            if parts <= idle_cores and not stage.observe:
                 try:
                     changed = split_stage(workflow, stage.name, parts, agents)
                 except ValueError:
-                    continue
+                    break
                 yield Variant(
                     changed,
                     (f"{stage.name}: each in {parts} parts",),
                     _attempts(changed, agents),
-                    {f"{stage.name}-parts": {"parts": parts}},
+                    {_named(stage.name, SPLIT): {"parts": parts}},
                 )
 
 
 def with_args(workflow: Workflow, stage: str, args: Mapping[str, Any]) -> Workflow:
-    """The same, with arguments of a stage set."""
+    """The same, with arguments of a stage set. Raises ValueError where there is no such stage."""
+    if all(s.name != stage for s in workflow.stages):
+        raise ValueError(f"there is no stage '{stage}'")
     return replace(
         workflow,
-        stages=tuple(replace(s, args={**s.args, **args}, call=_called(s, args)) if s.name == stage else s for s in workflow.stages),
+        stages=tuple(replace(s, args={**s.args, **args}, call=_called(s.call, args)) if s.name == stage else s for s in workflow.stages),
     )
 
 
-def _called(stage: Stage, args: Mapping[str, Any]) -> str:
-    """The call as people see it, with the new arguments at its end, in place of what it said of them."""
-    call = stage.call
+def _called(call: str, args: Mapping[str, Any]) -> str:
+    """The call as people see it, with numbers set anew. What came from the inputs keeps their names, which are not known here."""
     for name, value in args.items():
-        said = f"{name}={stage.args[name]}" if name in stage.args else ""
-        if said and said in call:
-            call = call.replace(said, f"{name}={value}")
+        places = list(re.finditer(rf"(?<=[(,\s]){re.escape(name)}=[^\s,()]+", call))
+        if places:  # arguments come last
+            call = f"{call[: places[-1].start()]}{name}={value}{call[places[-1].end() :]}"
         elif call.endswith(")"):
             call = f"{call[:-1]}{'' if call.endswith('()') else ', '}{name}={value})"
     return call
 
 
 def split_stage(workflow: Workflow, stage: str, parts: int, agents: Mapping[str, Agent]) -> Workflow:
-    """`stage` in chunks: the agent's splitter before it, its joiner after it. The joiner keeps the name, so whoever takes from the stage, or calls it
-    the answer, still does. Raises ValueError where that cannot be."""
+    """`stage` in chunks: the agent's splitter before it, its joiner after it. The joiner keeps the name, so whoever takes from the stage,
+    looks at it or calls it the answer, still does. Raises ValueError where that cannot be."""
     old = next((s for s in workflow.stages if s.name == stage), None)
     row = agents.get(old.agent) if old is not None else None
-    if old is None or row is None or not row.parts:
+    if old is None or row is None or len(row.parts) != 2 or any(a not in agents for a in row.parts):
         raise ValueError(f"stage '{stage}' cannot be split")
-    splitter, joiner = row.parts
-    given, whole = agents[splitter], agents[joiner]
-    cut, gather = next(iter(given.takes)), next(iter(whole.takes))
-    edge = next((e for e in old.edges if e.param in row.takes and row.takes[e.param].type == given.takes[cut].type), None)
-    if edge is None or old.many or old.depth + 1 > DEPTH_MAX:
-        raise ValueError(f"stage '{stage}' cannot be split: it takes nothing that {splitter} can cut, or lies too deep")
-    names = {s.name for s in workflow.stages}
-    first, middle = f"{stage}-parts", f"{stage}-part"
-    if first in names or middle in names:
+    if parts < 2:
+        raise ValueError(f"stage '{stage}' cannot be split into {parts} parts")
+    splitter, joiner = (agents[name] for name in row.parts)
+    cut, gather = _only(splitter), _only(joiner)
+    edge = next((e for e in old.edges if e.param in row.takes and row.takes[e.param].type == splitter.takes[cut].type), None)
+    if edge is None or old.many or row.takes[edge.param].many or old.depth + 1 > DEPTH_MAX:
+        raise ValueError(f"stage '{stage}' cannot be split: it takes nothing that {splitter.name} can cut, or lies too deep")
+    first, middle = _named(stage, SPLIT), _named(stage, PART)
+    if {first, middle} & {s.name for s in workflow.stages} or first == middle:
         raise ValueError(f"stage '{stage}' has been split before")
     new = (
-        Stage(first, splitter, (Edge(cut, edge.stage, edge.type),), old.depth, many=True, args={"parts": parts},
-              call=f"{splitter}({cut}={edge.stage or 'inputs'}, parts={parts})"),
-        replace(old, name=middle, depth=old.depth + 1, call=old.call,
-                edges=tuple(replace(e, stage=first, type=given.gives) if e is edge else e for e in old.edges)),
-        Stage(stage, joiner, (Edge(gather, middle, row.gives),), old.depth, call=f"{joiner}({gather}={middle})"),
+        Stage(first, splitter.name, (Edge(cut, edge.stage, edge.type),), old.depth, many=True, args={"parts": parts}),
+        replace(old, name=middle, depth=old.depth + 1, observe=False,
+                edges=tuple(replace(e, stage=first, type=splitter.gives) if e is edge else e for e in old.edges)),
+        Stage(stage, joiner.name, (Edge(gather, middle, row.gives),), old.depth, observe=old.observe),
     )  # fmt: skip
     stages = tuple(s for one in workflow.stages for s in (new if one.name == stage else (one,)))
     changed = replace(workflow, stages=stages)
@@ -132,7 +132,21 @@ def split_stage(workflow: Workflow, stage: str, parts: int, agents: Mapping[str,
         shapes(changed)
     except BadWorkflow as error:
         raise ValueError(f"stage '{stage}' cannot be split: {error}") from None
-    return changed
+    texts = calls(changed, (), {s.agent: defaults(agents[s.agent].args) for s in new})
+    mine = {s.name for s in new}
+    return replace(changed, stages=tuple(replace(s, call=texts[s.name]) if s.name in mine else s for s in stages))
+
+
+def _only(row: Agent) -> str:
+    """The one input that a splitter or joiner needs."""
+    needed = [name for name, take in row.takes.items() if not take.optional]
+    if len(needed) != 1:
+        raise ValueError(f"{row.name} takes {len(needed)} inputs: it can neither cut nor join")
+    return needed[0]
+
+
+def _named(stage: str, suffix: str) -> str:
+    return stage[: NAME_MAX - len(suffix)] + suffix
 
 
 def _attempts(workflow: Workflow, agents: Mapping[str, Agent]) -> dict[str, tuple[str, int]]:

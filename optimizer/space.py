@@ -12,6 +12,7 @@ from ..bus.messages import Choice, Stage, Workflow
 from ..planner.axes import Shape, shapes
 from .fleet import Fleet, Key
 from .goals import Axis, Goal
+from .hardware import catalogue, split
 from .paths import any_of, voted
 from .prices import Prices
 from .problem import Arc, Problem
@@ -96,12 +97,23 @@ def _ways(world: World, stage: Stage, key: Key, expected: Expected, paths: tuple
     warm = world.fleet.warm(key).instances
     room = min(world.fleet.room(key, profile.memory_mb), _places(world.fleet, key, row))
     slots = sorted({row.slots, *(n for n in profile.crowd if n < row.slots)})
+    caps = (None,) if warm else _caps(key[2])  # a cap is set when an instance starts
     return [
         way(key, profile, rates, world.fleet, tasks, units, width, n, row.slots, row.threads, row.timeout_s, quality,
-            world.workloads.get(stage.agent, stage.args).sensitivity)
+            world.workloads.get(stage.agent, stage.args).sensitivity, cap)
+        for cap in caps
         for n in slots
         for width in sorted({w for w in (*WIDTHS, warm) if w == 1 or 1 < w <= min(max(room, warm), ceil(tasks / n))})
     ]  # fmt: skip
+
+
+def _caps(hardware: str) -> tuple[tuple[float, float] | None, ...]:
+    """No cap, and where the class has one that may be set: three quarters and a half of the board's power."""
+    device = catalogue().get(split(hardware)[0])
+    if device is None or not device.power_caps_w:
+        return (None,)
+    least, most = device.power_caps_w[0], device.power_caps_w[-1]
+    return (None, *((w, w / device.tdp_w) for w in (0.75 * device.tdp_w, 0.5 * device.tdp_w) if least <= w < most))
 
 
 def _places(fleet: Fleet, key: Key, row: Implementation) -> int:

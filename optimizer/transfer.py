@@ -3,9 +3,9 @@
 The rule, by what a unit of work waits for (the roofline model: Williams, Waterman, Patterson, Communications of the ACM 52, 2009):
 
 - GPU to GPU: tokens that are written go with memory bandwidth, all other work with dense throughput; either ratio to the power of
-  `DAMPED`, since no published pair gains as much as its data sheets promise: llama2-70b from A100 to H100 gains 1.51 a token where bandwidth
-  gains 1.64, and 1.68 a token of the prompt where throughput gains 3.17 (splitwise); two language models from H100 to B200 gain 1.60 and
-  1.75 where bandwidth gains 2.39 (ML.ENERGY). 0.65 is between them.
+  `DAMPED`, since no published pair gains as much as its data sheets promise: llama2-70b from A100 to H100 gains 1.51 a token where
+  bandwidth gains 1.64, and 1.68 a token of the prompt where throughput gains 3.17 (splitwise); two language models from H100 to B200
+  gain 1.60 and 1.75 where bandwidth gains 2.39 (ML.ENERGY). 0.65 is between them.
 - CPU core to GPU: the ratio of throughputs, of which `CPU_SHARE` comes true, within `CPU_TO_GPU`; with an A100 that is 50 times. Published
   pairs (YOLOv8, a CPU against an A100) are 80 to 160, but of larger models and tuned engines. GPU to CPU is the inverse.
 - What a task takes whatever its work (the base of its line) is the host's: it stays, unless the line has nothing else.

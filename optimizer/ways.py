@@ -131,14 +131,15 @@ def way(
     timeout_s: float,
     quality: float,
     sensitivity: float,
+    cap: tuple[float, float] | None = None,
 ) -> Way:
-    """What a stage takes this way. CPU classes pay busy core-seconds; a GPU is paid for while an instance of its own is busy on it."""
+    """What a stage takes this way. `cap` is (watts, part of the board's power) of a device that is to be capped. CPU classes pay busy core-seconds; a GPU is paid for while an instance of its own is busy on it."""
     warm = fleet.warm(key)
     loads = max(0, width - warm.instances)
     n = max(tasks, 1e-9)
     own_s = profile.time.at(tasks, units) / n * profile.drift
     cpu_s = profile.cpu.at(tasks, units) / n * profile.drift
-    service_s = max(own_s, 0.0) * _crowd(profile, slots)
+    service_s = max(own_s, 0.0) * _crowd(profile, slots) * (1.0 if cap is None else capped(profile, units, cap[1]))
     notes: list[str] = []
     on_cpu = not rates.device_busy_w
     price = 1.0
@@ -151,10 +152,13 @@ def way(
         load_usd, load_wh = (loads * load_cpu_s * r / 3600 for r in (rates.usd_per_core_hour, rates.watts_per_core))
     else:
         share_s = service_s / slots
-        usd, wh = share_s * rates.usd_per_device_hour / 3600, share_s * rates.device_busy_w / 3600
+        busy_w = rates.device_busy_w if cap is None else min(rates.device_busy_w, cap[0])
+        usd, wh = share_s * rates.usd_per_device_hour / 3600, share_s * busy_w / 3600
         load_usd, load_wh = (loads * profile.load_s * r / 3600 for r in (rates.usd_per_device_hour, rates.device_idle_w))
     if profile.energy is not None:
         wh = profile.energy.at(tasks, units) / n * profile.drift
+        if cap is not None and rates.device_busy_w:  # as much longer, and as much less power
+            wh *= capped(profile, units, cap[1]) * min(1.0, cap[0] / rates.device_busy_w)
     if profile.usd is not None:
         usd = profile.usd.at(tasks, units) / n
     if profile.rate_per_s:  # so many calls a second are let through, however many are asked for
@@ -180,8 +184,21 @@ def way(
         timeout_s=timeout_s,
         notes=tuple(notes),
         on_cpu=on_cpu,
+        power_w=None if cap is None else cap[0],
         own_slots=slots != row_slots,
     )
+
+
+def capped(profile: Profile, units: dict[str, float], share: float) -> float:
+    """How many times as long a task takes on a device whose power is capped at `share` of the board's.
+
+    At half the power of an H100, prompts take 1.30 times as long and single tokens 1.00 times: medians of 76 pairs of settings in Splitwise's
+    measurements (Mutinifni/splitwise-sim 8f99e7d, data/perf_model.csv). In between in proportion; what is no token counts as prompt.
+    """
+    reads = sum(rate * units.get(unit, 0.0) for unit, rate in profile.time.per.items() if unit == "tokens_out")
+    whole = profile.time.base + sum(rate * units.get(unit, 0.0) for unit, rate in profile.time.per.items())
+    computes = 1.0 - reads / whole if whole > 0 else 1.0
+    return 1.0 + 0.3 * computes * min(max(1.0 - share, 0.0), 0.5) / 0.5
 
 
 def _crowd(profile: Profile, slots: int) -> float:

@@ -1,4 +1,4 @@
-"""The bench of speech-to-text: sound of 2 to 28 seconds, and the 139 words that are said in the samples."""
+"""Benches of speech-to-text and of what cuts sound for it: 2 to 20 seconds, and the 139 words that are said in the samples."""
 
 from __future__ import annotations
 
@@ -34,4 +34,14 @@ def _heard(wanted: Sequence[Sequence[str]], outputs: Sequence[Any]) -> tuple[flo
     return max(0.0, 1 - wrong / total) if total else 0.0, f"{total} words"
 
 
-SPEECH = {"SpeechToText": speech_to_text}
+async def audio_splitter(lab: Lab) -> Bench:
+    sounds = [await lab.audio(lab.scene("reading.mp4", 0.4, 0.4 + s)) for s in (5.0, 10.0, 20.0, 28.0)]
+    return Bench(tuple(Task({"audio": one}, {"parts": 4}) for one in sounds), 2)
+
+
+async def transcript_joiner(lab: Lab) -> Bench:
+    parts = [lab.transcript(scene, truth["said"]) for scene, truth in lab.scenes() if scene["name"] == "reading.mp4"]
+    return Bench(tuple(Task({"transcripts": one}) for one in (parts[:1], parts)), 1)
+
+
+SPEECH = {"SpeechToText": speech_to_text, "AudioSplitter": audio_splitter, "TranscriptJoiner": transcript_joiner}

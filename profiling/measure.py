@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from ..agents.library import Implementation
+from ..optimizer.hardware import split
 from .bench import Bench, Task
 from .power import Meter
 from .process import Crashed, Done, Probe, TaskFailed
@@ -92,6 +93,7 @@ class Measurer:
     def __init__(self, folder: Path, meter: Meter, *, limit_s: float, reps: int, hardware: str = "", python: str = "") -> None:
         self.folder, self.meter, self.limit_s, self.reps = folder, meter, limit_s, reps
         self.hardware, self.python = hardware, python
+        self.on_gpu = split(hardware)[0] != "cpu"
         self.gpu: int | None = None
         """The GPU that the implementation under measurement runs on."""
         self.last: Any = None
@@ -120,7 +122,7 @@ class Measurer:
             before = self.meter.gpu_memory_mb()
             # weights may be converted, or a server started, at the very first time
             limit_s = max(watch.patience_s, found.row.timeout_s)
-            probe = await Probe.start(found.row, self.folder, python=self.python, limit_s=limit_s)
+            probe = await Probe.start(found.row, self.folder, python=self.python, gpu=self.on_gpu, limit_s=limit_s)
             found.loads_s.append(probe.load_s)
             found.loads_cpu_s.append(probe.load_cpu_s)
             gpu = self.meter.gpu_taken(before)

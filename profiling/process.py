@@ -48,9 +48,10 @@ class Probe:
         self._reading: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, row: Implementation, folder: Path, *, python: str = "", slots: int = 0, limit_s: float = 120.0) -> Probe:
-        """Raises Crashed when it does not come up within `limit_s`, with the end of what it said."""
-        env = {**os.environ, "OMP_NUM_THREADS": str(row.threads), "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+    async def start(cls, row: Implementation, folder: Path, *, python: str = "", gpu: bool = True, limit_s: float = 120.0) -> Probe:
+        """`gpu` False hides GPUs from it. Raises Crashed when it does not come up within `limit_s`, with the end of what it said."""
+        hide = {} if gpu else {"CUDA_VISIBLE_DEVICES": ""}
+        env = {**os.environ, **hide, "OMP_NUM_THREADS": str(row.threads), "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
         log_path = folder / "instance.log"
         started = time.perf_counter()
         with log_path.open("wb") as log:
@@ -61,7 +62,7 @@ class Probe:
         probe = cls(process, row)
         assert process.stdin is not None
         assert process.stdout is not None
-        setup = Setup(row.entry, dict(row.options), slots or row.slots, str(folder / "artifacts"), row.agent, row.name, row.spawns)
+        setup = Setup(row.entry, dict(row.options), row.slots, str(folder / "artifacts"), row.agent, row.name, row.spawns)
         try:
             process.stdin.write(msgspec.json.encode(setup) + b"\n")
             async with asyncio.timeout(limit_s):

@@ -21,7 +21,7 @@ PROPOSERS = ("chat", "embed", "llm", "offline", "proposers")
 PURE = [
     *(f for f in (ROOT / "planner").glob("*.py") if f.stem not in PROPOSERS),
     *(ROOT / "clustermgr").glob("*.py"),
-    *(ROOT / "actors" / f"{name}.py" for name in (*ACTORS, "core", "errands", "jobs", "planning", "pools", "run", "running")),
+    *(ROOT / "actors" / f"{name}.py" for name in (*ACTORS, "core", "errands", "jobs", "planning", "pools", "replanning", "run", "running")),
     *(ROOT / "bus" / f"{name}.py" for name in ("messages", "subjects", "wire", "ids", "streams")),
 ]
 HEAVY = [

@@ -36,6 +36,7 @@ from murakkab.bus.messages import (
     Message,
     Plan,
     Planned,
+    Replanned,
     Retried,
     Stage,
     SubmitJob,
@@ -273,6 +274,7 @@ RECORDS = (
     st.builds(Submitted, SUBMITS, NUMBERS)
     | st.builds(Planned, st.builds(Plan, WORKFLOWS, st.lists(CHOICES, max_size=2).map(tuple)), NUMBERS)
     | st.builds(Lowered, WORKFLOWS, NUMBERS)
+    | st.builds(Replanned, st.builds(Plan, WORKFLOWS, st.lists(CHOICES, max_size=2).map(tuple)), NUMBERS, TEXT)
     | st.builds(Extended, IDS, st.none() | st.builds(Plan, WORKFLOWS, st.lists(CHOICES, max_size=2).map(tuple)), NUMBERS, TEXT)
     | st.builds(Counted, TEXT, DONE)
     | st.builds(Retried, IDS, INDEXES, st.integers(1, 3), TEXT)
