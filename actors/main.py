@@ -58,12 +58,15 @@ ACTORS = ("planner", "optimizer", "conductor", "clustermgr", "worker")
 async def run_actor(
     role: str, url: str, *, data: Path, host: str = "", pythons: tuple[str, ...] = (), environ: Mapping[str, str] = os.environ
 ) -> None:
-    """Runs one actor until SIGTERM or SIGINT. Raises Unreachable when no NATS server answers, Fenced when replaced."""
+    """Runs one actor until SIGTERM or SIGINT. Raises ValueError for settings that cannot be, Unreachable when no NATS server answers,
+    Fenced when replaced."""
     logging.basicConfig(level=environ.get("MURAKKAB_LOG", "WARNING"), format=f"%(asctime)s {role} %(levelname)s %(message)s")
     if owner := environ.get(OWNER):
         die_with_parent()
         if os.getppid() != int(owner):  # it had gone before we asked
             return
+    if role == "worker":
+        machine(environ)  # what its owner says wrongly of it is told before anything is waited for
     tracing.setup(role)
     metrics.setup(role)
     gc.freeze()  # imports are for ever; and messages are short-lived trees without cycles, so looking for cycles can wait

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 
 from ..bus.messages import Plan
@@ -16,6 +17,7 @@ class Searches:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "search")
+        self._pool.submit(import_module, "highspy")  # takes a while, and the first job that needs it would wait
 
     @property
     def errands(self) -> dict[type[Errand], Any]:

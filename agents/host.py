@@ -165,7 +165,8 @@ class Instances:
         if "CUDA_VISIBLE_DEVICES" in os.environ:  # the owner of this machine has said which are ours
             return {}
         gpus, _ = gpu_devices()
-        index = freest(gpus, lambda name: hardware_of(name) == base, list(self.gpu_of.values()))
+        taken = [place for name, place in self.gpu_of.items() if name != wanted.id]
+        index = freest(gpus, lambda name: hardware_of(name) == base, taken)
         if index is None:
             return {}
         self.gpu_of[wanted.id] = index

@@ -12,9 +12,12 @@ from ..optimizer.hardware import MARKETS, Market
 
 MARKET, USD, REVOCATION = "MURAKKAB_MARKET", "MURAKKAB_USD_PER_HOUR", "MURAKKAB_REVOCATION_FILE"
 
+NOTICE_S = 120.0
+"""Of a notice that does not say when: what AWS gives its spot instances."""
+
 
 class Machine(Struct, frozen=True):
-    """`notice` is a file that appears when the machine will be taken away; its text is in how many seconds (120 when it is empty), as
+    """`notice` is a file that appears when the machine will be taken away; its text is in how many seconds (120 when it says none), as
     clouds' metadata services say it."""
 
     market: Market = "on-demand"
@@ -26,13 +29,14 @@ class Machine(Struct, frozen=True):
         if self.notice is None:
             return None
         try:
-            text = self.notice.read_text(encoding="utf-8").strip()
+            text = self.notice.read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
             return None
         try:
-            return max(0.0, float(text)) if text else 120.0
+            seconds = float(text)
         except ValueError:
-            return 120.0  # whatever it says, it is there
+            return NOTICE_S  # whatever it says, it is there
+        return max(0.0, seconds) if isfinite(seconds) else NOTICE_S
 
 
 def machine(environ: Mapping[str, str]) -> Machine:

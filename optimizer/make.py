@@ -22,6 +22,7 @@ __all__ = ["Infeasible", "NoOffer", "World", "make_plan"]
 
 LIMIT_S = 0.5
 """Seconds that one search may take."""
+RIVALS = 8
 GAIN = 0.1
 """A running job's plan is changed for at least this part of its first goal."""
 BOUND_NAME: dict[Axis, tuple[str, str]] = {"time": ("deadline", "s"), "cost": ("budget", "$"), "energy": ("energy budget", "Wh")}
@@ -92,10 +93,19 @@ def _all(world: World, ask: MakePlan, wanted: tuple[Goal, ...], bounds: dict[Axi
         except NoSolution as error:
             refused.append(_infeasible(error, bounds))
             continue
-        one = Found(variant, where, solution, None)
-        found.append(replace(one, line=timeline(where.workflow, one.ways, where.expected, ask.inputs, world.fleet)))
+        found += _scheduled(Found(variant, where, solution, None), wanted, world, ask.inputs)
     # of several reasons, that of the workflow as it is says most
     return found, refused[0] if refused else NoOffer("no plan")
+
+
+def _scheduled(one: Found, wanted: tuple[Goal, ...], world: World, inputs: int) -> list[Found]:
+    """What was found, run in thought; where time is what counts, its rivals too, since the search does not see how tasks share the cores."""
+    solutions = [one.solution]
+    if wanted[0].axis == "time":
+        solutions += [*runners_up(one.space.problem, one.solution, RIVALS), *frontier(one.space.problem, 0.1, RIVALS)]
+    # the bound is of them all: it belongs to the problem
+    all_of_it = [replace(one, solution=replace(s, bound=one.solution.bound, exact=False)) for s in solutions[1:]]
+    return [replace(f, line=timeline(f.space.workflow, f.ways, f.space.expected, inputs, world.fleet)) for f in (one, *all_of_it)]
 
 
 def _infeasible(error: NoSolution, bounds: Mapping[Axis, float]) -> Infeasible:
@@ -110,13 +120,16 @@ def _infeasible(error: NoSolution, bounds: Mapping[Axis, float]) -> Infeasible:
 
 
 def _best(found: Sequence[Found], wanted: tuple[Goal, ...]) -> Found:
-    """As the search does within one variant: by the goals in order, each within its tolerance; then what changes least."""
+    """As the search does within one variant: by the goals in order, each within its tolerance; then by the other axes; then what changes least."""
     left = list(found)
     for one in wanted:
         least = min(f.values.on(one.axis) for f in left)
         most = least + one.tolerance if one.axis == "loss" else least * (1 + one.tolerance)
         left = [f for f in left if f.values.on(one.axis) <= most + 1e-12]
-    return min(left, key=lambda f: (f.values.on(wanted[0].axis) > 1.02 * found[0].values.on(wanted[0].axis), len(f.variant.changes)))
+    rest: list[Axis] = [axis for axis in ("cost", "energy", "time", "loss") if all(g.axis != axis for g in wanted)]
+    return min(
+        left, key=lambda f: (*(float(f"{f.values.on(axis):.3g}") for axis in rest), len(f.variant.changes), f.values.on(wanted[0].axis))
+    )
 
 
 def _steady(best: Found, before: Plan, wanted: tuple[Goal, ...], bounds: Mapping[Axis, float], world: World, inputs: int) -> Found:
@@ -205,16 +218,28 @@ def _explained(plan: Plan, best: Found, found: Sequence[Found], wanted: tuple[Go
         one = replace(base, solution=solution, line=None)
         return replace(one, line=timeline(base.space.workflow, one.ways, base.space.expected, inputs, world.fleet))
 
-    lost = [f for f in found if f is not best] + [another(best, s) for s in runners_up(best.space.problem, best.solution, 5)]
-    lost.sort(key=lambda f: [f.values.on(g.axis) for g in wanted])
-    rivals = [runner_up(_changes(f, best), estimate(f), estimate(best), f.ways, best.ways, wanted) for f in lost[:3]]
-    front = [another(f, s) for f in found for s in frontier(f.space.problem, 0.2 / len(found), 8)]
+    rewritten = dict.fromkeys(f.variant.changes for f in found if f.variant.changes != best.variant.changes)
+    others = [_best([f for f in found if f.variant.changes == c], wanted) for c in rewritten] + [
+        another(best, s) for s in runners_up(best.space.problem, best.solution, 40)
+    ]
+    lost = {_changes(f, best): f for f in others}
+    lost.pop((), None)
+    # another model or machine is worth more words than one instance more of the same
+    ranked = sorted(lost.values(), key=lambda f: (not _other_pools(f, best), [f.values.on(g.axis) for g in wanted]))
+    rivals = [runner_up(_changes(f, best), estimate(f), estimate(best), f.ways, best.ways, wanted) for f in ranked[:3]]
+    variants_of = {f.variant.changes: f for f in found}.values()
+    front = [another(f, s) for f in variants_of for s in frontier(f.space.problem, 0.2 / len(variants_of), 8)]
     front = [f for f in front if not any(_beats(g.values, f.values) for g in front)]
     points: dict[tuple[float, ...], RunnerUp] = {}
     for f in sorted(front, key=lambda f: f.values.time):
         e = estimate(f)
         points.setdefault((round(e.time_s, 3), float(f"{e.cost_usd:.4g}"), float(f"{e.energy_wh:.4g}")), RunnerUp(_changes(f, best), e))
     return replace(plan, runners_up=tuple(rivals), frontier=tuple(points.values()))
+
+
+def _other_pools(one: Found, best: Found) -> bool:
+    theirs = best.ways
+    return one.variant is not best.variant or any(n in theirs and w.key != theirs[n].key for n, w in one.ways.items())
 
 
 def _beats(a: Values, b: Values) -> bool:

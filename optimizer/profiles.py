@@ -1,7 +1,8 @@
 """All profiles: the best that is known of a pool, and what finished tasks add to it. Pure.
 
 A class on another market is the same machine, so a profile is stored for the class alone. Of a pool that has none of its own, the best
-of its implementation's others is carried over (`transfer.py`): those of the same kind of device first, then as they came about.
+of its implementation's others is carried over (`transfer.py`): those of the same kind of device first, the library's row among them, then
+as they came about.
 """
 
 from __future__ import annotations
@@ -77,13 +78,11 @@ class Profiles:
     def get(self, agent: str, implementation: str, hardware: str) -> Profile:
         """The best that is known. KeyError for a row that neither the library nor anybody's profile has."""
         row, base = self.library.get((agent, implementation)), split(hardware)[0]
-        found = self._best(agent, implementation, base)
+        found = self._best(agent, implementation, base, row)
         if found is None:
-            if row is None:
-                raise KeyError(f"the library has no implementation '{implementation}' of {agent}, and nobody has measured one")
-            found = prior(row)
-        if row is not None and not found.quality_how:  # published speeds without a quality
-            found = replace(found, quality=row.quality, quality_how=row.quality_how)
+            raise KeyError(f"the library has no implementation '{implementation}' of {agent}, and nobody has measured one")
+        if row is not None and found.how == "published":
+            found = _completed(found, row)
         if split(found.hardware)[0] != base:
             found = transfer(found, hardware, known(split(found.hardware)[0]), known(base))
         return found if found.hardware == hardware else replace(found, hardware=hardware)
@@ -102,7 +101,7 @@ class Profiles:
         """Those that are no longer what their lines say."""
         return tuple(p for p in self.all() if p.samples >= DRIFT_SAMPLES and not DRIFT_LOW <= p.drift <= DRIFT_HIGH)
 
-    def _best(self, agent: str, implementation: str, base: str) -> Profile | None:
+    def _best(self, agent: str, implementation: str, base: str, row: Implementation | None) -> Profile | None:
         own = self._known.get((agent, implementation, base))
         if own is not None and own.how != "published":
             return own
@@ -111,10 +110,25 @@ class Profiles:
             return _on_gpu(p.hardware) == _on_gpu(base), RANK[p.how], p.at, p.hardware
 
         others = [p for (a, n, _), p in self._known.items() if (a, n) == (agent, implementation) and p is not own]
+        others += [prior(row)] if row is not None else []
         best = max(others, key=rank, default=None)
         if own is not None and (best is None or rank(best)[0] is False or best.how in ("published", "prior")):
             return own  # somebody else's figures for this very class say more than a guess from another kind of device
         return best
+
+
+def _completed(published: Profile, row: Implementation) -> Profile:
+    """With what publications of speeds do not say, from the library's row."""
+    own = prior(row)
+    rated = bool(published.quality_how)
+    return replace(
+        published,
+        load_s=published.load_s or own.load_s,
+        load_cpu_s=published.load_cpu_s or own.load_cpu_s,
+        memory_mb=published.memory_mb or own.memory_mb,
+        quality=published.quality if rated else own.quality,
+        quality_how=published.quality_how if rated else own.quality_how,
+    )
 
 
 def _on_gpu(hardware: str) -> bool:

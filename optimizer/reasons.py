@@ -91,13 +91,12 @@ def _wins_if(
     loads = sum({"cost": w.load_usd, "energy": w.load_wh, "time": w.load_s, "loss": 0.0}[goal.axis] for w in changed)
     cold = [w.key[1] for w in changed if w.loads]
     if cold and loads >= excess > 0:
-        reasons.append(f"{' and '.join(dict.fromkeys(cold))} {'was' if len(set(cold)) == 1 else 'were'} loaded already")
+        reasons.append(f"{_names(cold)} {'was' if len(set(cold)) == 1 else 'were'} loaded already")
     if goal.axis != "loss":
         busy = sum({"cost": w.tasks * w.usd, "energy": w.tasks * w.wh, "time": w.span_s}[goal.axis] for w in changed)
         if busy > excess > 0:
             what = {"cost": "cost", "energy": "energy", "time": "time"}[goal.axis]
-            names = " and ".join(dict.fromkeys(w.key[1] for w in changed))
-            reasons.append(f"the {what} of {names} a task fell by {excess / busy:.0%}")
+            reasons.append(f"the {what} of {_names([w.key[1] for w in changed])} a task fell by {excess / busy:.0%}")
     elif changed:
         reasons.append(f"its quality rose from {theirs.quality:.3g} to {best.quality:.3g}")
     better = [name for name, axis in AXIS.items() if axis != goal.axis and _of(theirs, axis) < _of(best, axis) * (1 - 1e-6) - 1e-12]
@@ -105,6 +104,11 @@ def _wins_if(
     if better:
         reasons.append(f"the first goal were {' or '.join(better)}")
     return ", or ".join(reasons) or "nothing: it is no better at anything"
+
+
+def _names(names: Sequence[str]) -> str:
+    known = list(dict.fromkeys(names))
+    return " and ".join(known) if len(known) <= 2 else f"{known[0]} and {len(known) - 1} others"
 
 
 def _differs(theirs: float, best: float, goal: Goal) -> bool:

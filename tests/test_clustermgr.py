@@ -170,6 +170,81 @@ def test_slots_and_threads_count() -> None:
     assert len(instances) == 1, "one always, however few cores"
 
 
+def test_the_width_of_a_plan_is_there_before_its_tasks_are(manager: Manager) -> None:
+    """A plan counts on it; so it is loaded while the stages before still run, though few tasks are known yet."""
+    plan = planned().plan
+    wide = {"two": structs.replace(plan.choices[1], width=3, tasks=12.0)}
+    manager.hear(PlanMade(job="j", plan=structs.replace(plan, choices=tuple(wide.get(c.stage, c) for c in plan.choices))))
+    assert manager.wants() == ["hear", "hear", "hear", "split", "write"]
+    manager.hear(progress((1, 1), (9, 12), (0, 1)))
+    assert manager.wants().count("hear") == 3, "within a job it only grows"
+    manager.hear(JobResult(tenant="t", job="j", status="done"))
+    manager.hear(planned("k"))
+    assert manager.wants().count("hear") == 3, "what is warm stays"
+
+
+@pytest.mark.parametrize(
+    ("width", "tasks", "cores", "wanted"),
+    [
+        pytest.param(1, 100, 8, 4, id="demand alone: half the cores"),
+        pytest.param(8, 100, 8, 8, id="a plan may count on all cores"),
+        pytest.param(64, 100, 8, 8, id="never on more"),
+        pytest.param(8, 2, 8, 2, id="never more than there are tasks"),
+    ],
+)
+def test_width_within_cores_and_tasks(width: int, tasks: int, cores: int, wanted: int) -> None:
+    instances, _ = desired(beat(cores=cores), (), {("Hear", "hear", "cpu"): Demand(tasks, 1, width)}, {}, LIBRARY, 0.0)
+    assert len(instances) == wanted
+
+
+def test_width_within_memory() -> None:
+    instances, reasons = desired(beat(memory_mb=1_000), (), {("Hear", "hear", "cpu"): Demand(9, 1, 4)}, {}, LIBRARY, 0.0)
+    assert len(instances) == 2
+    assert reasons[-1] == "hear for Hear: 300 MB do not fit, 200 MB are left"
+
+
+def test_slots_and_power_of_a_plan_reach_the_instances(manager: Manager) -> None:
+    plan = planned().plan
+    chosen = structs.replace(plan.choices[1], slots=3, power_w=250.0, tasks=7.0)
+    choices = tuple(chosen if c.stage == "two" else c for c in plan.choices)
+    (msg,) = manager.hear(PlanMade(job="j", plan=structs.replace(plan, choices=choices)))
+    assert {(d.implementation, d.slots, d.power_w) for d in msg.instances} == {("hear", 3, 250.0), ("split", 0, None), ("write", 0, None)}
+
+
+def test_a_stage_that_was_planned_again_counts_on_nothing_of_the_old_plan() -> None:
+    """Progress names another implementation than the plan that was heard: its width and slots are not for this one."""
+    manager = Manager()
+    manager.on(Resumed())
+    manager.hear(beat(offers=("wide",)))
+    plan = planned().plan
+    manager.hear(
+        PlanMade(job="j", plan=structs.replace(plan, choices=tuple(structs.replace(c, width=3, slots=2, tasks=9.0) for c in plan.choices)))
+    )
+    manager.hear(JobProgress(tenant="t", job="j", phase="running", stages=(StageState("two", "Wide", "wide", "cpu", done=0, total=9),)))
+    assert [(d.implementation, d.slots) for d in manager.actor.wanted["h"].instances] == [("wide", 0)]
+
+
+def test_one_instance_a_gpu() -> None:
+    gpu = Device("NVIDIA H100 80GB HBM3", "gpu", 81_559, 0)
+    offer = Offer("Hear", "hear", "h100-80gb-spot")
+    host = structs.replace(beat(), devices=(*beat().devices, gpu, gpu), offers=(offer,), market="spot")
+    key = ("Hear", "hear", "h100-80gb-spot")
+    for width, tasks, wanted in ((1, 1, 1), (2, 5, 2), (8, 5, 2), (1, 1_000, 2)):
+        instances, _ = desired(host, (), {key: Demand(tasks, 1, width)}, {}, LIBRARY, 0.0)
+        assert [d.hardware for d in instances] == ["h100-80gb-spot"] * wanted
+
+
+def test_nothing_new_where_the_machine_will_be_taken_away(manager: Manager) -> None:
+    ending = structs.replace(beat("ending"), revoked_at=1_100.0)
+    manager.hear(ending)
+    manager.hear(planned())
+    assert manager.wants() == ["hear", "split", "write"]
+    assert manager.wants("ending") == []
+    manager.hear(structs.replace(beat(), revoked_at=1_100.0))
+    manager.hear(progress((1, 1), (0, 1_000), (0, 1)))
+    assert manager.wants() == ["hear", "split", "write"], "what is there finishes what it has"
+
+
 def test_what_a_job_needs_no_more_stays_warm_for_a_while(manager: Manager) -> None:
     manager.hear(planned())
     manager.hear(JobResult(tenant="t", job="j", status="done"))

@@ -52,11 +52,12 @@ def test_the_best_that_is_known_goes_first() -> None:
     it.put(MEASURED)
     assert it.get("A", "x", "h200").how == "estimate"
     assert "cpu" in it.get("A", "x", "h200").source
-    there = replace(MEASURED, hardware="h200", how="published", source="a paper", time=Line(0.0, {"audio_s": 0.002}), quality_how="")
+    there = Profile("A", "x", "h200", "published", "a paper", time=Line(0.0, {"audio_s": 0.002}), quality_how="")
     it.put(there)
     found = it.get("A", "x", "h200")
     assert found.source == "a paper", "for this very class, before a guess from a CPU"
-    assert found.quality == 0.8, "of the row, where the publication has none"
+    assert (found.quality, found.load_s, found.memory_mb) == (0.8, 3.0, 77.0), "of the row, where the publication has none"
+    assert Profiles(LIBRARY, [there]).get("A", "x", "cpu").how == "prior", "a guess for this kind of device, before one from another"
     assert it.get("A", "x", "b200").source.startswith("a paper; carried over from h200")
     it.put(replace(MEASURED, hardware="h100-80gb", source="a lab"))
     assert it.get("A", "x", "h200").source.startswith("a lab; carried over"), "what was measured on another GPU says more"

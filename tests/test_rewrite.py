@@ -58,9 +58,7 @@ def test_speech_in_chunks() -> None:
         (Edge("transcripts", "transcripts-part", "Transcript"),),
     )
     assert cut.call == "AudioSplitter(audio=audio[i][j], parts=4)"
-    assert part.call == "SpeechToText(audio=transcripts-split[i][j][k], language=en)" or part.call == (
-        'SpeechToText(audio=transcripts-split[i][j][k], language="en")'
-    )
+    assert part.call == 'SpeechToText(audio=transcripts-split[i][j][k], language="en")'
     assert whole.call == "TranscriptJoiner(transcripts=transcripts-part[i][j][:])"
     assert after.answer == before.answer
     verify(after, OURS)

@@ -13,6 +13,7 @@ from murakkab.actors.core import ActorBug, Command, Do, Event, Heard, Outcome, R
 from murakkab.actors.errands import Measure, Ran, Readings, RunTask, Started, StartInstance, StopInstance, WatchInstance
 from murakkab.actors.worker import BEAT_EVERY_S, DELIVERIES_MAX, LEAK_FACTOR, RESULTS_MAX, Worker
 from murakkab.agents.library import Implementation
+from murakkab.agents.machine import Machine
 from murakkab.bus.messages import (
     Desired,
     DesiredInstances,
@@ -295,6 +296,70 @@ def test_an_outcome_of_a_run_that_we_forgot_is_ignored(warm: Host) -> None:
     (errand,) = warm.asked
     warm.ended(0)
     assert warm.on(Outcome(errand, Ran(0.0, 1.0))) == []
+
+
+# --- as the optimizer wants it ------------------------------------------------------------------------------------------------
+
+
+def test_slots_are_those_of_the_plan(host: Host) -> None:
+    host.hear(DesiredInstances(host="h", version=1, instances=(Desired("x", "A", "two", "cpu", slots=3),)))
+    commands = host.started("x")
+    assert [i.slots for b in beats(commands) for i in b.instances] == [3]
+    assert host.take[POOL] == 6
+    for n in range(4):
+        host.give(n)
+    assert len(host.asked) == 3
+
+
+def test_a_gpu_counts_by_the_time_that_it_is_worked_on(host: Host) -> None:
+    """Busy cores say little of a GPU, and no counter of the CPU's package sees it: seconds of one slot of two, at the catalogue's rates."""
+    host.hear(DesiredInstances(host="h", version=1, instances=(Desired("x", "A", "two", "h100-80gb"),)))
+    host.started("x")
+    host.on(Heard(task(0, "A-two-h100-80gb"), "k0", 1))
+    host.ended(0, cpu_s=0.3, energy_wh=0.5)
+    (send,) = host.report()
+    assert isinstance(send.msg, TaskResults)
+    (result,) = send.msg.results
+    assert isinstance(result, TaskDone)
+    rates = Prices({}).of("h100-80gb")
+    assert rates.device_busy_w > 0
+    assert result.use.energy_wh == pytest.approx(rates.device_busy_w / 2 / 3600)
+    assert result.use.cost_usd == pytest.approx(rates.usd_per_device_hour / 2 / 3600)
+    assert result.use.energy_how == "modelled"
+
+
+def test_a_machine_says_how_it_was_had() -> None:
+    worker = Worker("h", LIBRARY, OFFERS, Prices({}), 4, machine=Machine("spot", 0.31))
+    (said,) = [c.msg for c in worker.on(Outcome(Measure(), Readings(())), 0.0) if isinstance(c, Send)]
+    assert isinstance(said, HostHeartbeat)
+    assert (said.market, said.usd_per_hour, said.revoked_at) == ("spot", 0.31, None)
+
+
+def test_a_machine_that_will_be_taken_away_takes_nothing_new(warm: Host) -> None:
+    for n in range(3):
+        warm.give(n)
+    commands = warm.on(Outcome(Measure(), Readings((), revoked_in_s=90.0)))
+    assert warm.take[POOL] == 0
+    assert [b.revoked_at for b in beats(commands)] == [190.0]
+    warm.now += 2
+    commands = warm.on(Outcome(Measure(), Readings((), revoked_in_s=88.0)))
+    assert [b.revoked_at for b in beats(commands)] == [190.0], "it beats on, and the end does not wander"
+    assert not [c for c in commands if isinstance(c, Take)]
+    warm.ended(0)
+    warm.ended(1)
+    warm.ended(2)
+    (send,) = warm.report()
+    assert send.settles == ("k0", "k1", "k2"), "what it has it finishes"
+    warm.hear(want("x", "y", version=2))
+    warm.started("y")
+    assert warm.take[POOL] == 0, "an instance that was still being loaded takes nothing either"
+
+
+def test_a_notice_that_is_withdrawn(warm: Host) -> None:
+    warm.on(Outcome(Measure(), Readings((), revoked_in_s=90.0)))
+    commands = warm.on(Outcome(Measure(), Readings(())))
+    assert warm.take[POOL] == 4
+    assert [b.revoked_at for b in beats(commands)] == [None]
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------------------------
