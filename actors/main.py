@@ -21,7 +21,7 @@ from msgspec import Struct
 from ..agents import library
 from ..agents.devices import gpu_devices
 from ..agents.instance import die_with_parent
-from ..agents.machine import machine
+from ..agents.machine import BadSetting, machine
 from ..agents.offered import Interpreter, fitting, rows_of, this_interpreter, together
 from ..bus import metrics, tracing
 from ..bus.artifacts import Artifacts, make_bucket
@@ -56,9 +56,16 @@ ACTORS = ("planner", "optimizer", "conductor", "clustermgr", "worker")
 
 
 async def run_actor(
-    role: str, url: str, *, data: Path, host: str = "", pythons: tuple[str, ...] = (), environ: Mapping[str, str] = os.environ
+    role: str,
+    url: str,
+    *,
+    data: Path,
+    host: str = "",
+    pythons: tuple[str, ...] = (),
+    without: tuple[str, ...] = (),
+    environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Runs one actor until SIGTERM or SIGINT. Raises ValueError for settings that cannot be, Unreachable when no NATS server answers,
+    """Runs one actor until SIGTERM or SIGINT. Raises BadSetting for what cannot be, Unreachable when no NATS server answers,
     Fenced when replaced."""
     logging.basicConfig(level=environ.get("MURAKKAB_LOG", "WARNING"), format=f"%(asctime)s {role} %(levelname)s %(message)s")
     if owner := environ.get(OWNER):
@@ -85,7 +92,7 @@ async def run_actor(
                 return
             close.push_async_callback(_give_up, lease)
             ends.add(link.loop.create_task(_until_lost(lease)))
-        actor, errands = _make(role, link, data, host, pythons, environ, close)
+        actor, errands = _make(role, link, data, host, pythons, without, environ, close)
         shell = Shell(actor, link, errands, lease_s=float(environ.get("MURAKKAB_LEASE_S", LEASE_S)))
         running = link.loop.create_task(shell.run())
         done, _ = await asyncio.wait({running, *ends}, return_when=asyncio.FIRST_COMPLETED)
@@ -151,7 +158,14 @@ def _identity(data: Path) -> str:
 
 
 def _make(
-    role: str, link: Link, data: Path, host: str, pythons: tuple[str, ...], environ: Mapping[str, str], close: contextlib.AsyncExitStack
+    role: str,
+    link: Link,
+    data: Path,
+    host: str,
+    pythons: tuple[str, ...],
+    without: tuple[str, ...],
+    environ: Mapping[str, str],
+    close: contextlib.AsyncExitStack,
 ) -> tuple[Actor, Errands]:
     """The actor, and what its shell can do for it."""
     match role:
@@ -165,7 +179,7 @@ def _make(
             searches = Searches()
             close.callback(searches.close)
             rows = library.implementations()
-            return Optimizer(library.agents(), rows, Prices(environ), given(data, environ, rows)), searches.errands
+            return Optimizer(library.agents(), rows, _prices(environ), given(data, environ, rows)), searches.errands
         case "conductor":
             return Conductor(), {}
         case "clustermgr":
@@ -178,8 +192,21 @@ def _make(
             here = look_around(name, pythons, environ, mine.market)
             instances = Instances(here.rows, data / "artifacts", data / "logs", Artifacts(link), here.homes, mine)
             close.push_async_callback(instances.close)
-            return Worker(name, here.rows, here.offers, Prices(environ), os.cpu_count() or 1, here.brings, mine), instances.errands
+            offers = tuple(o for o in here.offers if o.implementation not in without)
+            return Worker(name, here.rows, offers, _prices(environ), cores(), here.brings, mine), instances.errands
     raise ValueError(f"there is no actor '{role}'")
+
+
+def _prices(environ: Mapping[str, str]) -> Prices:
+    try:
+        return Prices(environ)
+    except ValueError as error:
+        raise BadSetting(str(error)) from None
+
+
+def cores() -> int:
+    """Those that this process may use: fewer than the machine has in a container, or under taskset."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Host(Struct, frozen=True):
@@ -193,7 +220,7 @@ class Host(Struct, frozen=True):
 
 
 def look_around(host: str, pythons: tuple[str, ...], environ: Mapping[str, str], market: str = "on-demand") -> Host:
-    """Asks this interpreter and the others. Raises ValueError for one that has no murakkab."""
+    """Asks this interpreter and the others. Raises BadSetting for one that has no murakkab."""
     library.with_mcp(environ)
     mine = this_interpreter(host, environ)
     rows, homes, brings, can = dict(library.implementations()), {}, mine.brings, set(mine.can)
@@ -221,5 +248,5 @@ def _ask(python: str) -> Interpreter:
 
     answer = subprocess.run([python, "-m", "murakkab.agents.offered"], capture_output=True, check=False, timeout=60)
     if answer.returncode:
-        raise ValueError(f"--python {python}: murakkab cannot be imported there: {answer.stderr.decode().strip().splitlines()[-1:]}")
+        raise BadSetting(f"--python {python}: murakkab cannot be imported there: {answer.stderr.decode().strip().splitlines()[-1:]}")
     return msgspec.json.decode(answer.stdout.splitlines()[-1], type=Interpreter)

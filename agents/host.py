@@ -28,7 +28,7 @@ from .energy import PackageEnergy, share_wh
 from .instance import LINE_MAX, Answer, CallIn, Ready, Setup
 from .library import Implementation
 from .machine import Machine
-from .power import cap
+from .power import cap, limit_w
 from .types import artifacts_in
 
 log = logging.getLogger("murakkab.worker")
@@ -103,6 +103,8 @@ class Instances:
         self.processes: dict[str, _Process] = {}
         self.gpu_of: dict[str, int] = {}
         """Instance to the place of its GPU, where it has one."""
+        self.limit_of: dict[int, float] = {}
+        """GPU that is capped to its limit before, in watts; it has it again when its last instance ends."""
         self._pruned_at = 0.0
         self.energy = PackageEnergy()
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,10 +172,21 @@ class Instances:
         if index is None:
             return {}
         self.gpu_of[wanted.id] = index
-        if wanted.power_w is not None and (why := cap(index, wanted.power_w)):
-            log.warning("%s: %s", wanted.id, why)
+        if wanted.power_w is not None:
+            before = limit_w(index)
+            if why := cap(index, wanted.power_w):
+                log.warning("%s: %s", wanted.id, why)
+            elif before is not None:
+                self.limit_of.setdefault(index, before)
         # NVML counts devices by their bus; CUDA does so only when it is told to
         return {"CUDA_VISIBLE_DEVICES": str(index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+    def _leave_device(self, name: str) -> None:
+        index = self.gpu_of.pop(name, None)
+        if index is None or index not in self.limit_of or index in self.gpu_of.values():
+            return
+        if why := cap(index, self.limit_of.pop(index)):
+            log.warning("%s: %s", name, why)
 
     async def watch(self, errand: WatchInstance, _: str) -> str:
         held = self.processes.get(errand.id)
@@ -187,7 +200,7 @@ class Instances:
     async def _end(self, name: str) -> None:
         """Closes its input, which ends it in good order; then force, also for children that it may have left."""
         held = self.processes.pop(name, None)
-        self.gpu_of.pop(name, None)
+        self._leave_device(name)
         if held is None:
             return
         process = held.process

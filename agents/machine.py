@@ -16,6 +16,10 @@ NOTICE_S = 120.0
 """Of a notice that does not say when: what AWS gives its spot instances."""
 
 
+class BadSetting(ValueError):
+    """What the environment or the command line says cannot be: which of it, and what would be right."""
+
+
 class Machine(Struct, frozen=True):
     """`notice` is a file that appears when the machine will be taken away; its text is in how many seconds (120 when it says none), as
     clouds' metadata services say it."""
@@ -40,15 +44,15 @@ class Machine(Struct, frozen=True):
 
 
 def machine(environ: Mapping[str, str]) -> Machine:
-    """Raises ValueError, naming the variable."""
+    """Raises BadSetting, naming the variable."""
     market = environ.get(MARKET, "") or MARKETS[0]
     if market not in MARKETS:
-        raise ValueError(f"{MARKET}={market[:40]}: it is one of {', '.join(MARKETS)}")
+        raise BadSetting(f"{MARKET}={market[:40]}: it is one of {', '.join(MARKETS)}")
     text = environ.get(USD, "")
     try:
         usd = float(text) if text else None
     except ValueError:
         usd = -1.0
     if usd is not None and not (isfinite(usd) and usd >= 0):
-        raise ValueError(f"{USD}={text[:40]} is not a number of at least 0")
+        raise BadSetting(f"{USD}={text[:40]} is not a number of at least 0")
     return Machine(market, usd, Path(environ[REVOCATION]) if environ.get(REVOCATION) else None)

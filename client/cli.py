@@ -47,6 +47,13 @@ def parser() -> argparse.ArgumentParser:
         if role == "worker":
             q.add_argument("--host", default="", help="this host's name (default: its hostname)")
             q.add_argument(
+                "--without",
+                action="append",
+                default=[],
+                metavar="IMPLEMENTATION",
+                help="one that this host does not offer; may be repeated",
+            )
+            q.add_argument(
                 "--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations are offered too"
             )
     q = add("library", "Agents and implementations, with the types they take and give.")
@@ -97,7 +104,7 @@ def _job_arguments(q: argparse.ArgumentParser) -> None:
         default=[],
         metavar="C",
         help="MIN_COST, MIN_LATENCY, MIN_ENERGY or MAX_QUALITY; the first matters most; may be repeated. Plans within 5 %% of the best "
-        "count as equal and the next decides; MIN_COST:10%% says another tolerance",
+        "count as equal and the next decides, after the last one the cost; MIN_COST:10%% says another tolerance",
     )
     q.add_argument("--quality-floor", type=float, metavar="Q", help="least quality of every stage, 0..1")
     q.add_argument("--deadline", type=float, metavar="S", help="seconds after which the job fails")
@@ -180,7 +187,14 @@ async def _actor(args: argparse.Namespace) -> int:
         print(f"murakkab {args.command}: name the NATS server with --nats URL or NATS_URL", file=sys.stderr)
         return 2
     data = args.data or home(os.environ) / args.command
-    await run_actor(args.command, url, data=data, host=getattr(args, "host", ""), pythons=tuple(getattr(args, "python", ())))
+    await run_actor(
+        args.command,
+        url,
+        data=data,
+        host=getattr(args, "host", ""),
+        pythons=tuple(getattr(args, "python", ())),
+        without=tuple(getattr(args, "without", ())),
+    )
     return 0
 
 
@@ -188,13 +202,14 @@ def _complain(error: Exception) -> int:
     """One line for what a user can mend; a traceback only for a bug of ours, and only when asked for."""
     if os.environ.get("MURAKKAB_DEBUG"):
         raise error
+    from ..agents.machine import BadSetting
     from ..bus.link import Unreachable
     from ..bus.roles import BadAddress
     from ..bus.server import NoServer
     from .session import BadRequest
 
     text = " ".join(str(error).split()) or type(error).__name__
-    usage = isinstance(error, BadRequest | BadAddress)
+    usage = isinstance(error, BadRequest | BadAddress | BadSetting)
     known = usage or isinstance(error, Unreachable | NoServer | TimeoutError | OSError)
     print(
         f"murakkab: {text}" if known else f"murakkab: {type(error).__name__}: {text} (a bug; MURAKKAB_DEBUG=1 shows where)", file=sys.stderr

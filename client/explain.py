@@ -50,9 +50,7 @@ def in_words(job: Job) -> str:
     """Goals and bounds."""
     asked = job.message("default", ())
     found = goals(asked.constraints)
-    said = ", then ".join(
-        f"{g.name} (within {g.tolerance * 100:g} %)" if len(found) > 1 and n < len(found) - 1 else g.name for n, g in enumerate(found)
-    )
+    said = ", then ".join(f"{g.name} (within {g.tolerance * 100:g} %)" if g.tolerance > 0 else g.name for g in found)
     bounds = (
         ("deadline", asked.deadline_s, "{:g} s"),
         ("budget", asked.budget_usd, "${:g}"),

@@ -41,7 +41,7 @@ def lines(plan: Plan, planning_s: float, wanted: str = "", width: int = WIDTH) -
         made += _item("then", f"{flow.rest}   (planned when what is observed is known)", width)
     for n, line in enumerate(flow.repairs):
         made += _item("" if n else "mended", line, width)
-    made += _totals(plan, width, ", then " in wanted)
+    made += _totals(plan, width, "(within " in wanted)
     made += _runners_up(plan, width)
     return made + _frontier(plan, width)
 
@@ -126,12 +126,12 @@ def _way(choice: Choice) -> str:
 # --- the whole ----------------------------------------------------------------------------------------------------------------
 
 
-def _totals(plan: Plan, width: int, more: bool) -> list[str]:
+def _totals(plan: Plan, width: int, tolerant: bool) -> list[str]:
     e = estimate_of(plan)
     made = _item("estimate", f"{_said(e)}, all modelled", width)
     if plan.critical:
         made += _item("critical", " → ".join(plan.critical), width)
-    given = "; the next goal may have taken its tolerance of it" if more and (plan.gap or 0.0) >= 5e-6 else ""
+    given = "; as much as the goals' tolerance may be given up on purpose, for what is better otherwise" if tolerant and _open(plan) else ""
     made += _item("bound", bound(plan) + given, width)
     if plan.search:
         made += _item("search", plan.search, width)
@@ -148,8 +148,13 @@ def bound(plan: Plan) -> str:
         "MIN_ENERGY": ("energy", amounts.energy(plan.energy_wh), amounts.energy(plan.bound), "below"),
         "MAX_QUALITY": ("quality", amounts.quality(plan.quality), amounts.quality(plan.bound), "above"),
     }.get(plan.goal, ("cost", amounts.usd(plan.cost_usd, 3), amounts.usd(plan.bound, 3), "below"))
-    gap = plan.gap or 0.0
-    return f"{word} {value}, no plan here can be {side} {least}: " + (f"gap {amounts.part(gap)}" if gap >= 5e-6 else "gap 0, it is optimal")
+    gap = f"gap {amounts.part(plan.gap or 0.0)}" if _open(plan) else "gap 0, it is optimal"
+    return f"{word} {value}, no plan here can be {side} {least}: {gap}"
+
+
+def _open(plan: Plan) -> bool:
+    """Whether a better plan may exist, beyond what rounding does."""
+    return (plan.gap or 0.0) >= 5e-6
 
 
 def _said(e: Estimate) -> str:

@@ -12,20 +12,22 @@ from . import amounts
 from .explain_points import points
 from .explain_text import bound, wins
 from .explain_tree import rows
-from .frontier_plot import Mark, Scale, plot
+from .frontier_plot import HEAT, Mark, Scale, plot
 from .gantt import text
 from .gantt_style import COLOURS, style
 
 ROWS_MAX = 200
 ROW, BAR = 34, 20
+HEATS = (("#2166ac", "#67a9cf", "#c9b458", "#ef8a62", "#b2182b"), ("#4393c3", "#92c5de", "#e6d27a", "#f4a582", "#e0525f"))
+"""Of energy, on light and on dark: blue is little, red is much; told apart by those who do not see red and green too."""
 STYLE = """
 .dots{width:100%;height:auto;max-height:70vh;overflow:visible}
-.dot{fill:var(--area);fill-opacity:.45;stroke:var(--area);stroke-width:1.2}.dot:hover{fill-opacity:.8}
-.chosen{fill:var(--good);fill-opacity:.55;stroke:var(--ink);stroke-width:2.2}
-.rival{fill:var(--bg);fill-opacity:.35;stroke:var(--soft);stroke-width:1.4;stroke-dasharray:4 3}
+.dot{fill-opacity:.75;stroke:var(--ink);stroke-width:.8}.dot:hover,.rival:hover{fill-opacity:1}
+.chosen{stroke-width:2.8}
+.rival{fill-opacity:.35;stroke:var(--ink);stroke-width:1.2;stroke-dasharray:4 3}
 .said{fill:var(--ink)}.path{stroke:var(--ink);stroke-width:1.6}
-.legend .chosen,.legend .dot,.legend .rival{border-radius:9px;border:1.5px solid var(--area);background:none}
-.legend .chosen{background:var(--good);border-color:var(--ink)}.legend .dot{background:var(--area)}.legend .rival{border:1.5px dashed var(--soft)}
+.legend .chosen,.legend .dot,.legend .rival{border-radius:9px;border:1px solid var(--ink);background:none}
+.legend .chosen{border-width:2.8px}.legend .rival{border-style:dashed}.legend .heat i{margin-right:0;border-radius:0}
 td.w{white-space:normal;text-align:left;min-width:220px;overflow-wrap:anywhere}
 """
 
@@ -38,7 +40,7 @@ def frontier_html(result: JobResult, wanted: str = "") -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline'\">"
-        f"<title>Murakkab plan {text(result.job)}</title><style>{style()}{STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
+        f"<title>Murakkab plan {text(result.job)}</title><style>{style()}{_heat()}{STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
     )
 
 
@@ -59,6 +61,11 @@ def _header(result: JobResult, plan: Plan, wanted: str) -> str:
         f'run</span></div><p class="soft">{text(wanted)}</p><p class="soft">{text(bound(plan))}'
         f'{f" · {text(plan.search)}" if plan.search else ""}</p><div class="cards">{cards}</div></header>'
     )
+
+
+def _heat() -> str:
+    light, dark = ("".join(f".w{n}{{fill:{c};background:{c}}}" for n, c in enumerate(row)) for row in HEATS)
+    return f"{light}@media(prefers-color-scheme:dark){{{dark}}}"
 
 
 def _said(e: Estimate) -> str:
@@ -84,7 +91,8 @@ def _plans(plan: Plan) -> str:
     ]
     legend = (
         '<div class="legend"><span><i class="chosen"></i>chosen</span><span><i class="dot"></i>no plan beats it in time, cost and energy at '
-        'once</span><span><i class="rival"></i>runner-up</span><span>larger: more energy</span></div>'
+        'once</span><span><i class="rival"></i>runner-up</span><span class="heat">'
+        f"energy: least {''.join(f'<i class={chr(34)}w{n}{chr(34)}></i>' for n in range(HEAT))} most; larger: more</span></div>"
     )
     lines = "".join(
         f'<tr><th scope="row">{"*" if p.words else ""}</th>{_cells(p.estimate)}<td class="l">{text(p.words)}</td>'

@@ -1,4 +1,4 @@
-"""Plans as points, cost against time with energy as size, in one SVG. Hover texts are `<title>` elements: no script is needed."""
+"""Plans as points, cost against time with energy as size and colour, in one SVG. Hover texts are `<title>` elements: no script is needed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ LEFT, RIGHT, TOP, BOTTOM = 84, 24, 34, 46
 """Margins around the plot; everything is in the units of the picture's viewBox."""
 LEAST, MOST = 5.0, 19.0
 """Radii of a plan that takes no energy, and of the one that takes most; the area grows with it."""
+HEAT = 5
+"""Colours, from the plan that takes least energy (`w0`) to the one that takes most; the size shows how much it is from nothing, the
+colour where it lies between those two: plans that are close by can still be told apart."""
 LOG_FROM = 20.0
 """Where the largest value is so many times the least, a scale is logarithmic."""
 CHAR = 6.3
@@ -71,23 +74,33 @@ def plot(marks: Sequence[Mark]) -> str:
         return ""
     across = Scale([m.time_s for m in marks], LEFT, WIDTH - RIGHT)
     up = Scale([m.cost_usd for m in marks], HEIGHT - BOTTOM, TOP)
-    most = max([m.energy_wh for m in marks if math.isfinite(m.energy_wh)], default=0.0)
+    known = [m.energy_wh for m in marks if math.isfinite(m.energy_wh)]
+    least, most = min(known, default=0.0), max(known, default=0.0)
     parts = [_axes(across, up)]
     placed = [(across.at(m.time_s), up.at(m.cost_usd), radius(m.energy_wh, most)) for m in marks]
     order = sorted(range(len(marks)), key=lambda n: -placed[n][2])  # the small ones above, where they can be pointed at
     for n in order:
         x, y, r = placed[n]
-        parts.append(f'<circle class="{marks[n].css}" cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}"><title>{text(marks[n].tip)}</title></circle>')
+        css = f"{marks[n].css} w{heat(marks[n].energy_wh, least, most)}"
+        parts.append(f'<circle class="{css}" cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}"><title>{text(marks[n].tip)}</title></circle>')
     parts += _labels(marks, placed)
     return (
         f'<svg class="dots" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{len(marks)} plans: cost against time, energy as size">{"".join(parts)}</svg>'
+        f'aria-label="{len(marks)} plans: cost against time, energy as size and colour">{"".join(parts)}</svg>'
     )
 
 
 def radius(energy_wh: float, most: float) -> float:
     share = energy_wh / most if most > 0 and math.isfinite(energy_wh) else 0.0
     return math.sqrt(LEAST**2 + (MOST**2 - LEAST**2) * min(1.0, max(0.0, share)))
+
+
+def heat(energy_wh: float, least: float, most: float) -> int:
+    """Which colour: 0 for the least of them, HEAT - 1 for the most; the last too for what is no number."""
+    if not math.isfinite(energy_wh):
+        return HEAT - 1
+    share = (energy_wh - least) / (most - least) if most > least else 0.0
+    return min(HEAT - 1, max(0, int(share * HEAT)))
 
 
 def _axes(across: Scale, up: Scale) -> str:

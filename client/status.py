@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from ..bus.link import Link
-from ..bus.messages import DesiredInstances, HostHeartbeat, JobList, ListJobs
+from ..bus.messages import DesiredInstances, HostHeartbeat, JobList, ListJobs, Profile, ProfileKept
 from ..bus.roles import address, inbox
 from ..bus.subjects import subject_of, wildcard
 from ..bus.wire import decode, encode
+from ..optimizer.profiles import has_drifted
 from .locate import running_here
 from .session import TENANT, BadRequest, Session
 
@@ -41,9 +42,11 @@ async def status(args: argparse.Namespace) -> int:
             jobs = JobList(jobs=())
         await asyncio.sleep(LISTEN_S)
         wanted = [decode(m.data) async for m in link.replay(DesiredInstances.stream, wildcard(DesiredInstances), newest_only=True)]
+        kept = [decode(m.data) async for m in link.replay(ProfileKept.stream, wildcard(ProfileKept), newest_only=True)]
     finally:
         await link.close()
     listed = jobs.jobs if isinstance(jobs, JobList) else ()
+    profiles = sorted((k.profile for k in kept if isinstance(k, ProfileKept)), key=lambda p: (p.agent, p.implementation, p.hardware))
     reasons = {w.host: w.reasons for w in wanted if isinstance(w, DesiredInstances)}
     if args.json:
         print(
@@ -52,11 +55,14 @@ async def status(args: argparse.Namespace) -> int:
                     "hosts": msgspec.to_builtins(list(beats.values())),
                     "jobs": msgspec.to_builtins(listed),
                     "reasons": msgspec.to_builtins(reasons),
+                    "profiles": msgspec.to_builtins(profiles),
+                    "drifted": [f"{p.agent}/{p.implementation} on {p.hardware}" for p in profiles if has_drifted(p)],
                 }
             )
         )
         return 0
     _print_hosts(beats, reasons)
+    _print_profiles(profiles)
     print(f"\n{len(listed)} running jobs")
     for job in listed:
         done = sum(s.done for s in job.stages)
@@ -68,7 +74,8 @@ def _print_hosts(beats: dict[str, HostHeartbeat], reasons: dict[str, tuple[str, 
     if not beats:
         print("no host has been heard of: is a worker running?")
     for beat in beats.values():
-        print(f"host {beat.host}: {beat.cores} cores")
+        market = "" if beat.market == "on-demand" else f", {beat.market}"
+        print(f"host {beat.host}: {beat.cores} cores{market}{', it will be taken away' if beat.revoked_at is not None else ''}")
         for d in beat.devices:
             busy = "?" if d.busy is None else f"{d.busy:.0%}"
             power = "" if d.power_w is None else f", {d.power_w:.0f} W"
@@ -79,6 +86,16 @@ def _print_hosts(beats: dict[str, HostHeartbeat], reasons: dict[str, tuple[str, 
             print(f"  {i.state:<8} {i.implementation:<30} for {i.agent:<16} {i.busy}/{i.slots} busy  {i.memory_mb} MB  {i.error}")
         for reason in reasons.get(beat.host, ()):
             print(f"  why: {reason}")
+
+
+def _print_profiles(profiles: list[Profile]) -> None:
+    """What jobs here have taught; the optimizer's other profiles are those that it started with."""
+    if not profiles:
+        return
+    print("\nprofiles that jobs or `murakkab profile` have told")
+    for p in profiles:
+        drift = f"  DRIFTED: tasks take {p.drift:.2f} times what it says" if has_drifted(p) else f"  drift {p.drift:.2f}"
+        print(f"  {p.implementation:<30} for {p.agent:<16} on {p.hardware:<10} {p.how:<9} {p.samples:>5} tasks{drift}")
 
 
 async def cancel(args: argparse.Namespace) -> int:

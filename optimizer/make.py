@@ -91,7 +91,7 @@ def _all(world: World, ask: MakePlan, wanted: tuple[Goal, ...], bounds: dict[Axi
             refused.append(error)
             continue
         except NoSolution as error:
-            refused.append(_infeasible(error, bounds))
+            refused.append(_infeasible(error, bounds, ask.spent_s))
             continue
         found += _scheduled(Found(variant, where, solution, None), wanted, world, ask.inputs)
     # of several reasons, that of the workflow as it is says most
@@ -108,11 +108,12 @@ def _scheduled(one: Found, wanted: tuple[Goal, ...], world: World, inputs: int) 
     return [replace(f, line=timeline(f.space.workflow, f.ways, f.space.expected, inputs, world.fleet)) for f in (one, *all_of_it)]
 
 
-def _infeasible(error: NoSolution, bounds: Mapping[Axis, float]) -> Infeasible:
+def _infeasible(error: NoSolution, bounds: Mapping[Axis, float], spent_s: float) -> Infeasible:
     parts = []
     for axis, nearest in error.nearest.items():
         name, unit = BOUND_NAME[axis]
-        said, least = (f"${v:.3g}" if unit == "$" else f"{v:.3g} {unit}" for v in (bounds[axis], nearest))
+        gone = spent_s if axis == "time" else 0.0  # a deadline counts from the submission, as it was said
+        said, least = (f"${v:.3g}" if unit == "$" else f"{v:.3g} {unit}" for v in (bounds[axis] + gone, nearest + gone))
         parts.append(f"{name} {said} cannot be met: the nearest is {least}")
     return Infeasible(
         "; ".join(parts) + (" (each with the other bounds kept, or alone where these contradict each other)" if len(parts) > 1 else "")

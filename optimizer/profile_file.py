@@ -50,6 +50,8 @@ def wrong_with(profile: Profile) -> str:
     for what, value in _numbers(profile):
         if not (isfinite(value) and value >= 0):
             return f"{what} is {value}: it must be a finite number, zero or more"
+    if profile.drift <= 0:
+        return f"drift is {profile.drift}: it must be over 0"
     if profile.quality > 1:
         return f"quality is {profile.quality}: it must be from 0 to 1"
     return ""

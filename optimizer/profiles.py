@@ -39,6 +39,11 @@ def checked(profile: Profile) -> Profile:
     return profile
 
 
+def has_drifted(profile: Profile) -> bool:
+    """Whether enough tasks took another time than its lines say."""
+    return profile.samples >= DRIFT_SAMPLES and not DRIFT_LOW <= profile.drift <= DRIFT_HIGH
+
+
 class Profiles:
     """`library` may be replaced; a profile of a row that it lacks stays known."""
 
@@ -99,7 +104,7 @@ class Profiles:
 
     def drifted(self) -> tuple[Profile, ...]:
         """Those that are no longer what their lines say."""
-        return tuple(p for p in self.all() if p.samples >= DRIFT_SAMPLES and not DRIFT_LOW <= p.drift <= DRIFT_HIGH)
+        return tuple(p for p in self.all() if has_drifted(p))
 
     def _best(self, agent: str, implementation: str, base: str, row: Implementation | None) -> Profile | None:
         own = self._known.get((agent, implementation, base))

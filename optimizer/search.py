@@ -1,7 +1,7 @@
 """The search for a plan: goals in order within bounds, what lost, and the frontier. Pure but for the clock that limits it.
 
 Goals are lexicographic with tolerance: the best by the first goal; of the plans within its tolerance the best by the second, and so on.
-What still ties is decided by all axes in turn, so that no plan is returned that another beats on one axis and equals on the rest.
+What still ties is decided by all axes in turn, one stage at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from time import perf_counter
 
 from .goals import AXES, Axis, Goal
 from .problem import NoSolution, Problem, Solution, Values, values
+from .search_improve import polish
 from .search_phase import Found, minimise
 from .search_table import Table, meets
 
@@ -30,15 +31,14 @@ def search(problem: Problem, limit_s: float = 0.5) -> Solution:
         raise NoSolution(_nearest(table, caps, until))
     picks = first.picks
     for n, goal in enumerate(problem.goals):
-        if n:
+        if n and perf_counter() < until:
             picks = minimise(table, goal.axis, caps, until, picks).picks or picks
         value = table.value(picks, goal.axis)
         slack = 0.0 if n == len(problem.goals) - 1 else goal.tolerance
         caps[goal.axis] = min(caps.get(goal.axis, float("inf")), value + slack if goal.axis == "loss" else value * (1 + slack))
     last = problem.goals[-1].axis
-    for axis in dict.fromkeys([*(g.axis for g in problem.goals[:-1]), *(a for a in AXES if a != last)]):
-        picks = minimise(table, axis, caps, until, picks).picks or picks
-        caps[axis] = table.value(picks, axis)
+    order = list(dict.fromkeys([*(g.axis for g in problem.goals[:-1]), *(a for a in AXES if a != last)]))
+    picks = polish(table, picks, caps, order, max(until, perf_counter() + 0.002))
     return _solution(table, picks, first, began)
 
 
@@ -124,9 +124,9 @@ def runners_up(problem: Problem, best: Solution, at_most: int = 3) -> tuple[Solu
     if len(ones) <= SMALL:
         for (i, p), (j, q) in combinations(ones, 2):
             if i != j:
-                picks = list(best.picks)
-                picks[i], picks[j] = p, q
-                look(tuple(picks))
+                both = list(best.picks)
+                both[i], both[j] = p, q
+                look(tuple(both))
     found: list[Solution] = []
     while pool and len(found) < at_most:
         picks = by_goals(pool, problem.goals)

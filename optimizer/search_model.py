@@ -25,6 +25,8 @@ class Answer(Struct):
     state: str
     bound: float
     x: list[list[float]] | None
+    at: list[float] | None = None
+    """Seconds of each event, where the problem has times."""
 
 
 class Model:
@@ -44,10 +46,11 @@ class Model:
         for positions in open_to:
             first.append(columns)
             columns += len(positions) if len(positions) > 1 else 0
-        self.first, self.shares = first, columns
+        self.first, self.shares, self.clock = first, columns, clock
         events = table.events if timed else 0
         at = columns
         columns += events
+        self.at, self.events = at, events
         big_t = columns
         columns += axis == "time"
         # rows as triplets; options of one way are constants
@@ -150,12 +153,12 @@ class Model:
         self.starts = np.cumsum(starts, dtype=np.int32)
         self.index, self.value = np.asarray(col, dtype=np.int32)[order], np.asarray(val)[order]
 
-    def solve(self, limit_s: float, whole: bool, start: Sequence[int] | None = None) -> Answer:
+    def solve(self, limit_s: float, whole: bool, start: Sequence[int] | None = None, presolve: bool = True) -> Answer:
         """`whole`: choose one option each, from `start` if there is one; else shares (a linear programme)."""
         import highspy
 
         np = self.np
-        h: Any = highspy.Highs()
+        h: Any = highspy.Highs()  # type: ignore[no-untyped-call]
         h.setOptionValue("output_flag", False)
         h.setOptionValue("threads", 1)
         h.setOptionValue("time_limit", max(limit_s, 0.01))
@@ -163,6 +166,8 @@ class Model:
         h.setOptionValue("mip_abs_gap", 1e-10)
         h.setOptionValue("mip_feasibility_tolerance", FEASIBLE)
         h.setOptionValue("primal_feasibility_tolerance", FEASIBLE)
+        if not presolve:
+            h.setOptionValue("presolve", "off")
         kind = np.zeros(self.columns, dtype=np.int32)
         if whole:
             kind[: self.shares] = 1
@@ -179,8 +184,9 @@ class Model:
         if state in (names.kInfeasible, names.kUnboundedOrInfeasible):
             return Answer("infeasible", float("inf"), None)
         bound = float(info.mip_dual_bound if whole else info.objective_function_value if state == names.kOptimal else -float("inf"))
-        x = None
+        x = at = None
         if info.primal_solution_status == 2:
             flat = h.getSolution().col_value
             x = [list(flat[f : f + len(p)]) if len(p) > 1 else [1.0] for f, p in zip(self.first, self.open_to, strict=True)]
-        return Answer("optimal" if state == names.kOptimal else "cut", bound * self.scale, x)
+            at = [v * self.clock for v in flat[self.at : self.at + self.events]] if self.events else None
+        return Answer("optimal" if state == names.kOptimal else "cut", bound * self.scale, x, at)

@@ -8,8 +8,12 @@ from time import perf_counter
 from msgspec import Struct
 
 from .goals import Axis
+from .search_improve import descend, detour, windows
 from .search_model import Model
 from .search_table import INF, Table, best_of, meets
+
+MILP_STAGES = 400
+"""With more stages a branch and bound gets nowhere in the seconds that a plan may take; moves of one stage from the relaxation's plan do."""
 
 
 class Found(Struct):
@@ -35,16 +39,31 @@ def minimise(table: Table, axis: Axis, caps: Mapping[Axis, float], until_s: floa
     least = _least(table, axis, open_to, each)
     if table.within(each, caps) and (axis != "time" or meets(table.time(each), least)):
         return Found(each, least, True, "each stage alone")
-    model = Model(table, axis, caps, open_to, _scales(table, axis, caps, least))
-    answer = model.solve(until_s - perf_counter(), True, start)
-    if answer.state == "infeasible":
-        return Found(None, INF, True, "MILP") if start is None else Found(list(start), table.value(start, axis), True, "MILP")
     best, value = (list(start), table.value(start, axis)) if start is not None else (None, INF)
+    model = Model(table, axis, caps, open_to, _scales(table, axis, caps, least))
+    if axis != "time" and "time" in caps:
+        relaxed = model.solve(until_s - perf_counter(), False)
+        if relaxed.state == "infeasible":
+            return Found(best, value, True, "LP")
+        least = max(least, relaxed.bound)
+        if relaxed.at is not None:
+            guess = windows(table, axis, relaxed.at)
+            if table.within(guess, caps):
+                guess = descend(table, axis, caps, guess, until_s)
+                if (v := table.value(guess, axis)) < value:
+                    best, value = guess, v
+        if len(open_to) > MILP_STAGES and best is not None:
+            best = detour(table, axis, caps, best, until_s)
+            return Found(best, min(least, table.value(best, axis)), False, "LP, moves of one stage")
+    answer = model.solve(until_s - perf_counter(), True, best)
+    if answer.state == "infeasible":
+        return Found(best, value, True, "MILP")
     if answer.x is not None:
         picks = [p[max(range(len(p)), key=lambda k: x[k])] for p, x in zip(open_to, answer.x, strict=True)]
         if table.within(picks, caps) and (v := table.value(picks, axis)) < value:
             best, value = picks, v
-    return Found(best, min(max(least, answer.bound), value), answer.state == "optimal" and best is not None, "MILP")
+    exact = answer.state == "optimal" and best is not None
+    return Found(best, min(max(least, answer.bound), value), exact, "LP, moves, MILP" if "time" in caps and axis != "time" else "MILP")
 
 
 def viable(table: Table, caps: Mapping[Axis, float]) -> list[list[int]] | None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ..bus.messages import HostHeartbeat, Profile
 from .fleet import Key
+from .learning import LEARNT
 
 SAY_EVERY_S = 2.0
 """What comes sooner is said together."""
@@ -76,7 +77,9 @@ class Watch:
         if profile.drift > 0 and _moved(before, profile.drift):
             self._note(f"{name} takes {profile.drift:.2f} times its profile")
             known = profile
-        elif known is not None and (known.how != profile.how or abs(known.quality - profile.quality) > QUALITY):
+        elif known is not None and (
+            (known.how != profile.how and not profile.source.startswith(LEARNT)) or abs(known.quality - profile.quality) > QUALITY
+        ):
             self._note(f"{name} has another profile ({profile.how})")
             known = profile
         self.profiles[key] = known if known is not None else replace(profile, drift=1.0)

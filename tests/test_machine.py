@@ -18,7 +18,7 @@ from murakkab.agents.check import agent_problem, implementation_problem
 from murakkab.agents.devices import freest, gpu_devices
 from murakkab.agents.host import Instances
 from murakkab.agents.library import Implementation
-from murakkab.agents.machine import Machine, machine
+from murakkab.agents.machine import BadSetting, Machine, machine
 from murakkab.agents.spec import Agent, Take
 from murakkab.bus.artifacts import Artifacts
 from murakkab.bus.messages import Desired, Device
@@ -53,7 +53,7 @@ def test_what_is_said() -> None:
     ],
 )
 def test_what_cannot_be_meant(environ: Mapping[str, str], says: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
+    with pytest.raises(BadSetting, match=f"^{re.escape(says)}$"):
         machine(environ)
 
 
@@ -107,7 +107,7 @@ def test_a_worker_on_no_market_says_so_and_does_not_start(tmp_path: Path) -> Non
     """Before it looks for a server, so it needs none."""
     argv = [sys.executable, "-m", "murakkab.client.cli", "worker", "--nats", "nats://127.0.0.1:9", "--data", str(tmp_path)]
     done = subprocess.run(argv, env={"MURAKKAB_MARKET": "flea", "PATH": ""}, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert done.stderr.strip().splitlines() == ["murakkab: MURAKKAB_MARKET=flea: it is one of on-demand, spot, harvest"]
 
 
@@ -192,6 +192,9 @@ class Nvml:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
         return f"handle {index}"
 
+    def nvmlDeviceGetPowerManagementLimit(self, handle: str) -> int:
+        return dict(self.set).get(handle, 650_000)
+
     def nvmlDeviceGetPowerManagementLimitConstraints(self, handle: str) -> Sequence[int]:
         return [200_000, 700_000]
 
@@ -207,6 +210,22 @@ def test_a_cap_is_within_what_the_device_allows(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(power, "nvml", lambda: (nvml, ""))
     assert power.cap(1, watts) == ""
     assert nvml.set == [("handle 1", set_mw)]
+
+
+def test_a_cap_ends_with_the_last_instance_on_its_device(instances: Instances, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = Nvml()
+    monkeypatch.setattr(power, "nvml", lambda: (nvml, ""))
+    for name in "abcd":  # two on each H100
+        seen(instances, name, "h100-80gb", power_w=300.0 if name != "d" else None)
+    assert nvml.set == [("handle 1", 300_000), ("handle 2", 300_000), ("handle 1", 300_000)]
+    before = len(nvml.set)
+    instances._leave_device("a")
+    instances._leave_device("d")
+    assert len(nvml.set) == before, "others are there still"
+    instances._leave_device("b")
+    instances._leave_device("c")
+    instances._leave_device("c")
+    assert nvml.set[before:] == [("handle 2", 650_000), ("handle 1", 650_000)]
 
 
 def test_a_cap_that_is_not_permitted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

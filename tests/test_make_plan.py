@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -217,6 +217,7 @@ def test_explained_it_has_rivals_with_reasons_and_a_frontier() -> None:
             assert a is b or not all(worse)
 
 
+@settings(deadline=None)
 @given(st.floats(0.0, 1.0), st.floats(0.1, 5.0), st.integers(1, 5))
 def test_estimates_are_finite_and_the_bound_holds(share: float, cpu_s: float, inputs: int) -> None:
     profiles = [*PROFILES[:2], profile("Hear", "good", "cpu", cpu_s, 1.0, max(0.01, share)), *PROFILES[3:]]
@@ -226,3 +227,28 @@ def test_estimates_are_finite_and_the_bound_holds(share: float, cpu_s: float, in
         assert plan.bound is not None
         value = {"MIN_COST": plan.cost_usd, "MIN_LATENCY": plan.time_s, "MIN_ENERGY": plan.energy_wh, "MAX_QUALITY": -plan.quality}[goal]
         assert (-plan.bound if goal == "MAX_QUALITY" else plan.bound) <= value + 1e-6
+
+
+def test_an_empty_library_or_contradicting_bounds_are_one_clear_line() -> None:
+    nothing = World({}, {}, Fleet((host(),)), Profiles({}), Workloads({}), Prices({}))
+    with pytest.raises(NoOffer, match=r"no host can run Cut"):
+        make_plan(nothing, ask())
+    # each can be met alone: the quick one costs more than the cheap one may
+    gpu = host("g", {("Hear", "good", "h100-80gb")}, {("Hear", "good", "h100-80gb"): Warm(1, 1)}, devices={"h100-80gb": 1})
+    here = world(host(warm=ALL_WARM, cores=1), gpu)
+    cheap, quick = make_plan(here, ask("MIN_COST:0")), make_plan(here, ask("MIN_LATENCY:0"))
+    assert quick.time_s < cheap.time_s
+    assert cheap.cost_usd < quick.cost_usd
+    with pytest.raises(Infeasible, match=r"deadline .* cannot be met: the nearest is .*; budget .* cannot be met: the nearest is"):
+        make_plan(here, ask(deadline_s=quick.time_s * 1.01, budget_usd=cheap.cost_usd * 1.01))
+
+
+def test_a_running_jobs_plan_changes_only_for_what_gains() -> None:
+    here = world(host(warm=ALL_WARM))
+    before = make_plan(here, ask("MIN_COST"))
+    dear = replace(before, choices=tuple(replace(c, implementation="good") if c.stage == "hear" else c for c in before.choices))
+    assert hear(make_plan(here, ask("MIN_COST", again=True), before=dear)).implementation == "cheap"
+    nearly = [replace(p, cpu=Line(1.05), time=Line(1.05)) if p.implementation == "good" and p.hardware == "cpu" else p for p in PROFILES]
+    kept = make_plan(world(host(warm=ALL_WARM), profiles=nearly), ask("MIN_COST", again=True), before=dear)
+    assert hear(kept).implementation == "good", "5 % is not worth a change"
+    assert kept.search.startswith("as it was")

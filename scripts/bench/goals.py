@@ -1,10 +1,10 @@
 """The real video job under each of the four goals: what was planned, what it was expected to take, and what it took.
 
-    python scripts/bench/goals.py [VIDEO ...] [--reps 3] [--json FILE] [--python PATH] [--no-spot]
+    python scripts/bench/goals.py [VIDEO ...] [--reps 3] [--json FILE] [--spot-python PATH]
 
-One nats-server, the control actors, and two workers on this machine: an ordinary one, and one whose market is declared as spot
-(MURAKKAB_MARKET=spot): the same cores at a lower price, so that money and energy are not the same thing. `--python` names another interpreter
-whose implementations the workers offer too (the one of scripts/heavy-env has openai-whisper). Profiles are those that the optimizer finds: run
+One nats-server, the control actors, and two workers on this machine, each pinned to one core: an ordinary one, and one whose market is declared as spot
+(MURAKKAB_MARKET=spot): the same kind of core at a lower price, so that money and energy are not the same thing. With `--spot-python` (the
+interpreter of scripts/heavy-env) the spot host has openai-whisper and not faster-whisper: cheap cores with a heavier model on them. Profiles are those that the optimizer finds: run
 `murakkab profile` before, or those that are shipped are carried over as estimates.
 
 Each goal's job runs once to load its models and to teach the optimizer how much work these videos are, then `--reps` times, goals taking turns. What each figure is:
@@ -52,11 +52,10 @@ def main() -> None:
     p.add_argument("videos", nargs="*", type=Path, metavar="VIDEO")
     p.add_argument("--reps", type=int, default=3)
     p.add_argument("--json", type=Path, metavar="FILE")
-    p.add_argument("--python", action="append", default=[], metavar="PATH")
-    p.add_argument("--no-spot", action="store_true")
+    p.add_argument("--spot-python", type=Path, metavar="PATH")
     args = p.parse_args()
     videos = [v.resolve() for v in args.videos] or sorted(SAMPLES.glob("*.mp4"))
-    runs = asyncio.run(measure(videos, args.reps, args.python, not args.no_spot))
+    runs = asyncio.run(measure(videos, args.reps, args.spot_python))
     table = {goal: summary(found) for goal, found in runs.items()}
     show(table)
     if args.json:
@@ -64,14 +63,19 @@ def main() -> None:
     sys.exit(0)
 
 
-async def measure(videos: Sequence[Path], reps: int, pythons: Sequence[str], spot: bool) -> dict[str, list[Figures]]:
+async def measure(videos: Sequence[Path], reps: int, spot_python: Path | None) -> dict[str, list[Figures]]:
     runs: dict[str, list[Figures]] = {goal: [] for goal in GOALS}
+    cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="murakkab-goals-") as folder:
-        extra = [a for python in pythons for a in ("--python", python)]
-        system = System(Path(folder), worker_args=extra)
+        system = System(Path(folder), processes=("conductor", "planner", "optimizer", "clustermgr"))
         async with system as url:
             os.environ.update({k: v for k, v in system.env.items() if k.startswith("MURAKKAB_CRED")})
-            other = await spot_worker(url, system.env, Path(folder) / "spot", extra) if spot else None
+            heavier = ["--python", str(spot_python), "--without", "faster-whisper/tiny.en/int8"] if spot_python else []
+            workers = [
+                await worker(url, system.env, Path(folder), "ordinary", "on-demand", cores[0], []),
+                await worker(url, system.env, Path(folder), "spot", "spot", cores[-1], heavier),
+            ]
+            await asyncio.sleep(8.0)  # both have been heard
             try:
                 for goal in GOALS:
                     await once(url, goal, videos)
@@ -79,19 +83,19 @@ async def measure(videos: Sequence[Path], reps: int, pythons: Sequence[str], spo
                     for goal in GOALS:
                         runs[goal].append(await once(url, goal, videos))
             finally:
-                if other is not None:
-                    other.terminate()
-                    await other.wait()
+                for process in workers:
+                    process.terminate()
+                    await process.wait()
     return runs
 
 
-async def spot_worker(url: str, env: dict[str, str], data: Path, extra: Sequence[str]) -> asyncio.subprocess.Process:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "murakkab.client.cli", "worker", "--nats", url, "--host", "spot", "--data", str(data), *extra,
-        env={**env, "MURAKKAB_MARKET": "spot"},
+async def worker(
+    url: str, env: dict[str, str], data: Path, host: str, market: str, core: int, extra: Sequence[str]
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        "taskset", "-c", str(core), sys.executable, "-m", "murakkab.client.cli", "worker", "--nats", url, "--host", host, "--data", str(data / host), *extra,
+        env={**env, "MURAKKAB_MARKET": market},
     )  # fmt: skip
-    await asyncio.sleep(3.0)  # its first heartbeat
-    return process
 
 
 async def once(url: str, goal: str, videos: Sequence[Path]) -> Figures:
