@@ -17,9 +17,11 @@ from .paths import any_of, voted
 from .prices import Prices
 from .problem import Arc, Problem
 from .profiles import Profiles
-from .ways import LOAD, ONE, WHOLE, Way, way
+from .ways import LOAD, ONE, WHOLE, Way, crowd, way
 from .workloads import Expected, Workloads
 
+CROWDED = 1.2
+"""Calls take this many times as long among as many as the row says, before fewer at a time are worth a thought."""
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -96,7 +98,7 @@ def _ways(world: World, stage: Stage, key: Key, expected: Expected, paths: tuple
         quality = profile.paths.get(k) or (voted if rule == "vote" else any_of)(quality, k)
     warm = world.fleet.warm(key).instances
     room = min(world.fleet.room(key, profile.memory_mb), _places(world.fleet, key, row))
-    slots = sorted({row.slots, *(n for n in profile.crowd if n < row.slots)})
+    slots = sorted({row.slots, *(n for n in profile.crowd if n < row.slots and crowd(profile, row.slots) > CROWDED)})
     caps = (None,) if warm else _caps(key[2])  # a cap is set when an instance starts
     return [
         way(key, profile, rates, world.fleet, tasks, units, width, n, row.slots, row.threads, row.timeout_s, quality,

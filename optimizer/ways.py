@@ -139,7 +139,7 @@ def way(
     n = max(tasks, 1e-9)
     own_s = profile.time.at(tasks, units) / n * profile.drift
     cpu_s = profile.cpu.at(tasks, units) / n * profile.drift
-    service_s = max(own_s, 0.0) * _crowd(profile, slots) * (1.0 if cap is None else capped(profile, units, cap[1]))
+    service_s = max(own_s, 0.0) * crowd(profile, slots) * (1.0 if cap is None else capped(profile, units, cap[1]))
     notes: list[str] = []
     on_cpu = not rates.device_busy_w
     price = 1.0
@@ -201,7 +201,7 @@ def capped(profile: Profile, units: dict[str, float], share: float) -> float:
     return 1.0 + 0.3 * computes * min(max(1.0 - share, 0.0), 0.5) / 0.5
 
 
-def _crowd(profile: Profile, slots: int) -> float:
+def crowd(profile: Profile, slots: int) -> float:
     """How many times as long a call takes among `slots`: as measured, between two measured numbers in proportion, beyond them as the last."""
     if slots <= 1 or not profile.crowd:
         return 1.0
