@@ -259,7 +259,10 @@ class Worker:
         yield from self._fill(task.pool, now)
 
     def _use(self, slots: Slots, ran: Ran, cold_s: float) -> Use:
+        gpus = sum(d.kind == "gpu" for d in self.readings.devices)
+        whole = self.machine.usd_per_hour
         rates = self.prices.of(slots.desired.hardware)
+        rates = rates.at(None if whole is None else whole / ((gpus if rates.device_busy_w else self.cores) or 1))
         energy_wh, cost_usd = ran.cpu_s * rates.watts_per_core / 3600, ran.cpu_s * rates.usd_per_core_hour / 3600
         read_wh = ran.energy_wh
         if rates.device_busy_w:

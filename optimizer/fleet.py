@@ -77,6 +77,11 @@ class Fleet(Struct, frozen=True):
         """GPUs of a class; 0 for CPU classes."""
         return sum(h.devices.get(hardware, 0) for h in self.on(hardware))
 
+    def usd_per_hour(self, hardware: str) -> float | None:
+        """What a core (of GPUs, a device) costs by what the machines' owners say, on average; None where nobody says."""
+        said = [(h.usd_per_hour, h.devices.get(hardware, 0) or h.cores) for h in self.on(hardware) if h.usd_per_hour is not None]
+        return sum(usd for usd, _ in said) / sum(n for _, n in said) if said else None
+
     def stranded(self, hardware: str) -> bool:
         return any(hardware in h.idle for h in self.on(hardware))
 

@@ -36,6 +36,12 @@ class Rates(Struct, frozen=True):
     note: str = ""
     """What of it is a guess, for people."""
 
+    def at(self, usd_per_hour: float | None) -> Rates:
+        """With the price that the owner says, of a core (of GPUs, of a device), where one is said."""
+        if usd_per_hour is None:
+            return self
+        return replace(self, usd_per_device_hour=usd_per_hour) if self.device_busy_w else replace(self, usd_per_core_hour=usd_per_hour)
+
 
 class Prices:
     """Rates by hardware class. MURAKKAB_WATTS_PER_CORE and MURAKKAB_USD_PER_CORE_HOUR replace the CPU's values on every host, with

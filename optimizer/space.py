@@ -8,7 +8,7 @@ from math import ceil
 from msgspec import Struct
 
 from ..agents.spec import Agent, Implementation
-from ..bus.messages import Choice, Stage, Workflow
+from ..bus.messages import Choice, Profile, Stage, Workflow
 from ..planner.axes import Shape, shapes
 from .fleet import Fleet, Key
 from .goals import Axis, Goal
@@ -90,7 +90,7 @@ def space(
 def _ways(world: World, stage: Stage, key: Key, expected: Expected, paths: tuple[str, int] | None) -> list[Way]:
     row = world.rows[key[:2]]
     profile = world.profiles.get(*key)
-    rates = world.prices.of(key[2])
+    rates = world.prices.of(key[2]).at(world.fleet.usd_per_hour(key[2]))
     tasks, units = max(expected.tasks, 0.0), dict(expected.units)
     quality = profile.quality
     if paths is not None:
@@ -126,8 +126,6 @@ def _places(fleet: Fleet, key: Key, row: Implementation) -> int:
 def _kept(world: World, stage: Stage, choice: Choice) -> Way:
     key = (stage.agent, choice.implementation, choice.hardware)
     profile = world.profiles.get(*key) if key[:2] in world.rows else None
-    from ..bus.messages import Profile
-
     return Way(
         key=key,
         profile=profile or Profile(*key),

@@ -252,3 +252,10 @@ def test_a_running_jobs_plan_changes_only_for_what_gains() -> None:
     kept = make_plan(world(host(warm=ALL_WARM), profiles=nearly), ask("MIN_COST", again=True), before=dear)
     assert hear(kept).implementation == "good", "5 % is not worth a change"
     assert kept.search.startswith("as it was")
+
+
+def test_what_the_owner_says_of_the_price_counts() -> None:
+    usual = make_plan(world(host(warm=ALL_WARM, cores=4)), ask("MIN_COST"))
+    own = make_plan(world(host(warm=ALL_WARM, cores=4, usd_per_hour=4.0)), ask("MIN_COST"))
+    assert own.cost_usd == pytest.approx(sum(c.tasks * {"hear": 1.0, "cuts": 0.1, "join": 0.01}[c.stage] for c in own.choices) / 3600)
+    assert own.cost_usd > usual.cost_usd

@@ -547,3 +547,9 @@ def test_whatever_happens_every_delivery_is_settled_once(data: st.DataObject) ->
             break
     assert sorted(settled) == sorted(f"k{n}" for n in range(given_out))
     assert host.states() == {"x": "warm"}
+
+
+def test_a_machine_with_a_price_of_its_own_charges_it(warm: Host) -> None:
+    warm.worker.machine = Machine(usd_per_hour=8.0)  # of four cores
+    use = warm.worker._use(warm.worker.instances["x"], Ran(0.0, 1.0, cpu_s=3600.0), 0.0)
+    assert use.cost_usd == pytest.approx(2.0)

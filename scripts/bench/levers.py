@@ -52,8 +52,6 @@ class Lever(NamedTuple):
     name: str
     first: Way
     second: Way
-    paper: str
-    """Directions in the paper's Table 1 (HotOS '25), for cost, power, latency, quality; "" where it has no such row."""
     stage: str
     units: dict[str, float]
     tasks: int
@@ -113,22 +111,22 @@ def levers() -> list[Lever]:
     text: Key = ("TextSummarizer", "llama2-70b/fp16", "")
     rows = [
         Lever("GPU generation", Way("8 x A100", (*text[:2], "a100-80gb-x8")), Way("8 x H100", (*text[:2], "h100-80gb-x8")),
-              "up up down same", "it", {"tokens_in": 512.0, "tokens_out": 128.0}, 1, llama, "Llama 2 70B, one request, published (Splitwise)"),
+              "it", {"tokens_in": 512.0, "tokens_out": 128.0}, 1, llama, "Llama 2 70B, one request, published (Splitwise)"),
     ]  # fmt: skip
     gpu = [p for p in published() if p.agent == "SpeechToText" and p.hardware == "a100-80gb" and "whisper-tiny.en" in p.implementation]
     torch: Key = ("SpeechToText", "openai-whisper/tiny.en", "cpu")
     if gpu:
         rows.append(
             Lever("CPU or GPU", Way("CPU", torch), Way("A100", (gpu[0].agent, gpu[0].implementation, gpu[0].hardware)),
-                  "up up down same", "it", sound, 6, [*MEASURED, *gpu], "Whisper tiny.en: measured here, published for the GPU in large batches")
+                  "it", sound, 6, [*MEASURED, *gpu], "Whisper tiny.en: measured here, published for the GPU in large batches")
         )  # fmt: skip
     rows += [
-        Lever("task parallelism", Way("1 instance", speech), Way("4 instances", speech, 4), "same up down same", "it", sound, 8, MEASURED,
+        Lever("task parallelism", Way("1 instance", speech), Way("4 instances", speech, 4), "it", sound, 8, MEASURED,
               "faster-whisper on 8 sounds, measured"),
         Lever("model or tool", Way("HOG", ("ObjectDetector", "opencv-hog-cascades", "cpu")), Way("FastestDet", ("ObjectDetector", "fastestdet/onnx", "cpu")),
-              "", "it", {"images": 60.0}, 6, MEASURED, "measured"),
-        Lever("model or tool", Way("faster-whisper", speech), Way("openai-whisper", torch), "up up up up", "it", sound, 6, MEASURED, "measured"),
-        Lever("spot market", Way("on demand", speech), Way("spot", (speech[0], speech[1], "cpu-spot")), "", "it", sound, 6,
+              "it", {"images": 60.0}, 6, MEASURED, "measured"),
+        Lever("model or tool", Way("faster-whisper", speech), Way("openai-whisper", torch), "it", sound, 6, MEASURED, "measured"),
+        Lever("spot market", Way("on demand", speech), Way("spot", (speech[0], speech[1], "cpu-spot")), "it", sound, 6,
               [*MEASURED, *(replace(p, hardware="cpu-spot") for p in MEASURED if p.hardware == "cpu")], "measured; spot price of the catalogue"),
         *paths(),
     ]  # fmt: skip
@@ -141,9 +139,9 @@ def paths() -> list[Lever]:
     maths: Key = ("MathReasoner", "smollm2-135m/ctranslate2/int8", "cpu")
     better = [replace(p, quality=0.5) if p.agent == "MathReasoner" else p for p in MEASURED]
     return [
-        Lever("execution paths", Way("1", code, 1, {"candidates": 1}), Way("4", code, 1, {"candidates": 4}), "up up up up", "it", {}, 1, MEASURED,
+        Lever("execution paths", Way("1", code, 1, {"candidates": 1}), Way("4", code, 1, {"candidates": 4}), "it", {}, 1, MEASURED,
               "candidates, ranked by tests: measured"),
-        Lever("execution paths", Way("1", maths, 1, {"paths": 1}), Way("5", maths, 1, {"paths": 5}), "up up up up", "it", {}, 1, better,
+        Lever("execution paths", Way("1", maths, 1, {"paths": 1}), Way("5", maths, 1, {"paths": 5}), "it", {}, 1, better,
               "reasoning paths, by vote: time measured, one path assumed to be right half of the time"),
     ]  # fmt: skip
 
@@ -154,7 +152,7 @@ def measure() -> list[dict[str, Any]]:
         first, second = figures(plan(lever.first, lever)), figures(plan(lever.second, lever))
         arrows = {f: arrow(first[f], second[f]) for f in FIGURES}
         found.append({"lever": lever.name, "from": lever.first.name, "to": lever.second.name, "first": first, "second": second,
-                      "direction": arrows, "paper": lever.paper, "note": lever.note, "how": "modelled"})  # fmt: skip
+                      "direction": arrows, "note": lever.note, "how": "modelled"})  # fmt: skip
     return found
 
 
@@ -170,10 +168,10 @@ def main() -> None:
     p.add_argument("--json", type=Path, metavar="FILE")
     args = p.parse_args()
     rows = measure()
-    print(f"{'lever':<17} {'from':>14} {'to':>14} " + " ".join(f"{f:>22}" for f in FIGURES) + "   paper")
+    print(f"{'lever':<17} {'from':>14} {'to':>14} " + " ".join(f"{f:>22}" for f in FIGURES))
     for r in rows:
         cells = " ".join(f"{r['first'][f]:>8.3g} > {r['second'][f]:<8.3g} {SIGN[r['direction'][f]]}" for f in FIGURES)
-        print(f"{r['lever']:<17} {r['from']:>14} {r['to']:>14} {cells}   {' '.join(SIGN[d] for d in r['paper'].split())}   {r['note']}")
+        print(f"{r['lever']:<17} {r['from']:>14} {r['to']:>14} {cells}   {r['note']}")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
 
