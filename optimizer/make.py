@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from math import exp
+from math import exp, inf
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -57,7 +58,8 @@ def make_plan(world: World, ask: MakePlan, limit_s: float = LIMIT_S, before: Pla
     found, refused = _all(world, ask, wanted, bounds, limit_s)
     if not found:
         raise refused
-    best = _best(found, wanted)
+    in_time = [f for f in found if f.values.time <= bounds.get("time", inf)]
+    best = _best(in_time or found, wanted)
     if before is not None:
         best = _steady(best, before, wanted, bounds, world, ask.inputs)
     lowest = min(f.solution.bound for f in found)
@@ -93,7 +95,14 @@ def _all(world: World, ask: MakePlan, wanted: tuple[Goal, ...], bounds: dict[Axi
         except NoSolution as error:
             refused.append(_infeasible(error, bounds, ask.spent_s))
             continue
-        found += _scheduled(Found(variant, where, solution, None), wanted, world, ask.inputs)
+        ones = _scheduled(Found(variant, where, solution, None), wanted, world, ask.inputs)
+        late = min(f.values.time for f in ones) / bounds["time"] if "time" in bounds else 0.0
+        if late > 1:  # the search does not see how tasks share the cores: asked for that much less, it may find what keeps the deadline
+            sooner = replace(where, problem=replace(where.problem, bounds={**bounds, "time": bounds["time"] / late}))
+            with contextlib.suppress(NoSolution):
+                again = replace(search(sooner.problem, limit_s / len(open_to)), bound=solution.bound, exact=False)
+                ones += _scheduled(Found(variant, where, again, None), wanted, world, ask.inputs)
+        found += ones
     # of several reasons, that of the workflow as it is says most
     return found, refused[0] if refused else NoOffer("no plan")
 
@@ -115,6 +124,8 @@ def _infeasible(error: NoSolution, bounds: Mapping[Axis, float], spent_s: float)
         gone = spent_s if axis == "time" else 0.0  # a deadline counts from the submission, as it was said
         said, least = (f"${v:.3g}" if unit == "$" else f"{v:.3g} {unit}" for v in (bounds[axis] + gone, nearest + gone))
         parts.append(f"{name} {said} cannot be met: the nearest is {least}")
+    if not parts:
+        return Infeasible("no plan within all of the bounds was found in the time that a search may take: loosen one of them")
     return Infeasible(
         "; ".join(parts) + (" (each with the other bounds kept, or alone where these contradict each other)" if len(parts) > 1 else "")
     )

@@ -16,6 +16,8 @@ from .search_improve import polish
 from .search_phase import Found, minimise
 from .search_table import Table, meets
 
+NEAREST_S = 0.3
+"""To say what could be met instead, however long it took to find that nothing can."""
 SMALL = 200
 """Deviations that `runners_up` looks at in pairs."""
 
@@ -28,7 +30,7 @@ def search(problem: Problem, limit_s: float = 0.5) -> Solution:
     caps: dict[Axis, float] = dict(problem.bounds)
     first = minimise(table, problem.goals[0].axis, caps, until)
     if first.picks is None:
-        raise NoSolution(_nearest(table, caps, until))
+        raise NoSolution(_nearest(table, caps, perf_counter() + NEAREST_S))
     picks = first.picks
     for n, goal in enumerate(problem.goals):
         if n and perf_counter() < until:

@@ -259,3 +259,12 @@ def test_what_the_owner_says_of_the_price_counts() -> None:
     own = make_plan(world(host(warm=ALL_WARM, cores=4, usd_per_hour=4.0)), ask("MIN_COST"))
     assert own.cost_usd == pytest.approx(sum(c.tasks * {"hear": 1.0, "cuts": 0.1, "join": 0.01}[c.stage] for c in own.choices) / 3600)
     assert own.cost_usd > usual.cost_usd
+
+
+def test_a_deadline_that_only_the_schedule_breaks_is_planned_for_again() -> None:
+    """Three tasks of a second share one core with everything else: the search's own model is shorter than the run in thought."""
+    here = world(host(warm=ALL_WARM, cores=1))
+    free = make_plan(here, ask("MAX_QUALITY"))
+    fast = make_plan(here, ask("MIN_LATENCY"))
+    asked = make_plan(here, ask("MAX_QUALITY", deadline_s=(free.time_s + fast.time_s) / 2))
+    assert asked.time_s <= (free.time_s + fast.time_s) / 2
