@@ -26,6 +26,8 @@ VARIANTS_MAX = 100
 """Sets of arguments of one agent that are kept apart."""
 CUTS = ("start_s", "end_s")
 """Arguments that cut the input; they scale what is expected, and are no workload of their own."""
+LEAST = 1e-6
+"""Of an input unit."""
 
 
 class Expected(Struct, frozen=True):
@@ -98,7 +100,7 @@ class Workloads:
     def expect(self, workflow: Workflow, inputs: int, units: Mapping[str, float]) -> dict[str, Expected]:
         """For every stage. `units` is how much there is of all inputs together, {"video_s": 59.5}; empty when nobody said."""
         shape = shapes(workflow)
-        there = {u: v for u, v in units.items() if isfinite(v) and v > 0}
+        there = {u: v for u, v in units.items() if isfinite(v) and v > LEAST}
         along: dict[str, float] = {"": float(inputs)}
         """Axis to how many elements there are along it, over everything above it."""
         gives: dict[str, Mapping[str, float]] = {"": there}
@@ -177,7 +179,8 @@ def _refined(before: Workload, stage: Stage, report: StageReport, inputs: Mappin
         return new if old is None or not before.samples else old + w * (new - old)
 
     seen = {u: v for u, v in report.units.items() if isfinite(v) and v >= 0}
-    given = {u: v for u, v in inputs.items() if isfinite(v) and v > 0}
+    # of next to nothing no rate can be told: it would be next to infinite
+    given = {u: v for u, v in inputs.items() if isfinite(v) and v > LEAST}
     if len(given) > 1:  # nobody knows which of them it came from
         given = {}
     part = max(_share(stage.args, report.tasks, given), 1e-3)

@@ -263,7 +263,7 @@ def show_costs(proposer: str, result: dict[str, Any]) -> None:
     print(
         f"  {proposer:<9} ms {ms['median']:.1f} (p95 {ms['p95']:.0f}, max {ms['max']:.0f}, processor {ms['cpu_median']:.1f})  "
         f"repaired {result['repaired']:.1f} %  refused {result['refused']:.1f} %  unsound {result['unsound']}  crashed {result['crashed']}  "
-        f"links not in the graph {result['links_outside_graph']}/{result['links']}"
+        f"odd links {result['links_outside_graph']}/{result['links']}"
     )
 
 
