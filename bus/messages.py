@@ -16,11 +16,13 @@ from msgspec import Struct, field
 
 from .values import ArtifactRef as ArtifactRef
 from .values import Choice as Choice
+from .values import Decision as Decision
 from .values import Desired as Desired
 from .values import Device as Device
 from .values import Edge as Edge
 from .values import Estimate as Estimate
 from .values import Figure as Figure
+from .values import ForecastError as ForecastError
 from .values import How as How
 from .values import Id as Id
 from .values import Index as Index
@@ -29,6 +31,7 @@ from .values import Instance as Instance
 from .values import Line as Line
 from .values import Offer as Offer
 from .values import Plan as Plan
+from .values import PoolForecast as PoolForecast
 from .values import Profile as Profile
 from .values import RunnerUp as RunnerUp
 from .values import Stage as Stage
@@ -466,6 +469,25 @@ class DesiredInstances(Message, frozen=True, tag="desired_instances"):
     instances: tuple[Desired, ...] = ()
     reasons: tuple[str, ...] = ()
     """Why it differs from the version before, for people."""
+    decisions: tuple[Decision, ...] = ()
+    """The same as data."""
+
+
+class ClusterOutlook(Message, frozen=True, tag="cluster_outlook"):
+    """What is expected of every pool, how good such forecasts were, and why the last changes were made.  clustermgr -> observer (status)"""
+
+    subject: ClassVar[str] = "mk.v1.cluster.outlook"
+    stream: ClassVar[str] = "FLEET"
+    at: float
+    policy: str
+    pools: tuple[PoolForecast, ...] = ()
+    errors: tuple[ForecastError, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """The last ten that changed something, newest last."""
+    unmet: tuple[Decision, ...] = ()
+    """Demand that has no instance just now, each with the reason."""
+    silent: tuple[str, ...] = ()
+    """Hosts that were lost: nothing was heard of them for too long."""
 
 
 class LibraryOffered(Message, frozen=True, tag="library_offered"):
@@ -552,6 +574,7 @@ AnyMessage = (
     | TaskResults
     | HostHeartbeat
     | DesiredInstances
+    | ClusterOutlook
     | LibraryOffered
     | Indexed
     | LeaseHeld

@@ -6,7 +6,18 @@ from typing import Literal
 
 from msgspec import Struct
 
-from .messages import DeadLetter, DesiredInstances, Indexed, LeaseHeld, LibraryOffered, ProfileKept, TaskReady, TaskResults, WorkloadKept
+from .messages import (
+    ClusterOutlook,
+    DeadLetter,
+    DesiredInstances,
+    Indexed,
+    LeaseHeld,
+    LibraryOffered,
+    ProfileKept,
+    TaskReady,
+    TaskResults,
+    WorkloadKept,
+)
 from .subjects import wildcard
 
 DAY_S = 86_400.0
@@ -35,7 +46,7 @@ STREAMS: tuple[StreamSpec, ...] = (
     # dedup longer than any conductor restart: a replayed conductor publishes the open tasks again, with the same ids
     StreamSpec("TASKS", (wildcard(TaskReady),), "workqueue", dedup_s=600.0),
     StreamSpec("RESULTS", (wildcard(TaskResults),), "workqueue"),
-    StreamSpec("FLEET", (wildcard(DesiredInstances), wildcard(LibraryOffered)), per_subject=1),
+    StreamSpec("FLEET", (wildcard(DesiredInstances), wildcard(LibraryOffered), wildcard(ClusterOutlook)), per_subject=1),
     StreamSpec("INDEX", (wildcard(Indexed),), per_subject=1),
     StreamSpec("PROFILES", (wildcard(ProfileKept), wildcard(WorkloadKept)), per_subject=1),
     StreamSpec("LEASE", (wildcard(LeaseHeld),), per_subject=1, max_age_s=LEASE_TTL_S),

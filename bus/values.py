@@ -265,6 +265,58 @@ class Desired(Struct, frozen=True):
     """The cap that its device shall run under; None leaves it as it is."""
 
 
+class PoolForecast(Struct, frozen=True):
+    """What the cluster manager expects of one pool. Quantiles are of 10, 50 and 90 %, in seconds from the message's time.
+
+    `start_s` is when the next known stage needs it (running jobs), empty when none will; `arrival_s` when a job that is not there yet
+    will, empty when nothing is known of any.
+    """
+
+    agent: str
+    implementation: str
+    hardware: str
+    warm: int = 0
+    loading: int = 0
+    wanted: int = 0
+    tasks: int = 0
+    """Open tasks of running jobs, ready or not."""
+    ready: int = 0
+    work_s: float = 0.0
+    """Of those tasks, on one slot."""
+    load_s: float = 0.0
+    start_s: tuple[float, ...] = ()
+    arrival_s: tuple[float, ...] = ()
+
+
+class ForecastError(Struct, frozen=True):
+    """How far forecasts of stages' starts were off; of one agent, or of all ("")."""
+
+    agent: str
+    n: int
+    median_s: float
+    """Of actual minus expected: above 0, stages start later than forecast."""
+    absolute_s: float
+    """Mean of the distance."""
+    within: float
+    """Share that fell between the forecast's 10 % and 90 %; 0.8 is right."""
+
+
+class Decision(Struct, frozen=True):
+    """One decision about the instances of a pool on a host, and why. `code` is for programs, `text` for people, `figures` carry units."""
+
+    at: float
+    host: str
+    agent: str
+    implementation: str
+    hardware: str
+    verb: Literal["start", "keep", "release", "move", "hold", "defer", "refuse"]
+    before: int
+    after: int
+    code: str
+    text: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+
+
 class Line(Struct, frozen=True):
     """An amount a task: `base`, and `per` each unit of its work."""
 
