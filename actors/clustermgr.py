@@ -1,18 +1,35 @@
 """The cluster manager: how many instances of what on which host, and when. It hears plans and DAG progress, so models are
-being loaded while earlier stages still run."""
+being loaded while earlier stages still run, and are gone when nothing will need them."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from math import ceil
 from typing import ClassVar
 
 from msgspec.structs import replace
 
 from ..agents.library import Implementation
-from ..bus.messages import Choice, Desired, DesiredInstances, HostHeartbeat, JobProgress, JobResult, LibraryOffered, Message, PlanMade
-from ..clustermgr.desired import Demand, Key, desired
+from ..bus.messages import (
+    ClusterOutlook,
+    Decision,
+    Desired,
+    DesiredInstances,
+    HostHeartbeat,
+    JobProgress,
+    JobResult,
+    LibraryOffered,
+    Message,
+    PlanMade,
+    PoolForecast,
+)
+from ..clustermgr.forecast import Key
+from ..clustermgr.policy import Policy, look_ahead
+from ..clustermgr.ratios import QUANTILES, quantile
+from ..clustermgr.scaling import Scaled, scale
+from ..clustermgr.state import Cluster, Host, Pool, Target
+from ..clustermgr.view import View
+from ..optimizer.prices import Prices
 from ..planner.shelf import Shelf
 from .core import ActorBug, Command, Event, Heard, Replayed, Resumed, Send, Wake, Woke
 
@@ -20,18 +37,11 @@ HOST_SILENT_S = 10.0
 LOOK_EVERY_S = 2.0
 DECIDE_EVERY_S = 0.1
 """News that comes faster than this is decided on together; only a pool that nobody needed before is decided on at once."""
-JOB_SILENT_S = 900.0
-"""A job of which nothing was heard for this long needs no models; its end may have been missed."""
-
-
-@dataclass(slots=True)
-class JobNeeds:
-    """The pools that a job still needs: stage to (pool, open tasks)."""
-
-    heard: float
-    stages: dict[str, tuple[Key, int]] = field(default_factory=dict)
-    choices: dict[str, Choice] = field(default_factory=dict)
-    """By stage, as planned; of what was planned again, progress says the pool, and the rest is as usual."""
+DECIDE_PER_JOB_S = 0.001
+"""A decision looks at every job: with thousands of them, fewer decisions are made, so that it never takes more than a part of a core."""
+BLIND_S = 30.0
+"""Jobs run and nothing has been heard of any of them for so long: what is warm stays, since nobody knows what they need."""
+DECISIONS_KEPT = 10
 
 
 class ClusterManager:
@@ -40,41 +50,43 @@ class ClusterManager:
     replays: ClassVar[tuple[type[Message], ...]] = (DesiredInstances, LibraryOffered)
     works: ClassVar[tuple[type[Message], ...]] = ()
 
-    def __init__(self, library: Mapping[tuple[str, str], Implementation]) -> None:
+    def __init__(
+        self,
+        library: Mapping[tuple[str, str], Implementation],
+        prices: Prices | None = None,
+        policy: Policy | None = None,
+        wait_usd_per_s: float | None = None,
+    ) -> None:
         self.shelf = Shelf(implementations=library)
+        self.policy = policy or look_ahead()
+        self.view = View(prices or Prices({}))
+        if wait_usd_per_s is not None:
+            self.view.wait_usd_per_s = wait_usd_per_s
         self.hosts: dict[str, tuple[float, HostHeartbeat]] = {}
+        self.silent: dict[str, None] = {}
         self.wanted: dict[str, DesiredInstances] = {}
-        self.jobs: dict[str, JobNeeds] = {}
-        self.ended: dict[str, None] = {}
-        self.needed_at: dict[Key, float] = {}
+        self.last: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+        self.pools: dict[Key, Pool] = {}
+        self.targets: dict[Key, Target] = {}
+        self.unmet: tuple[Decision, ...] = ()
         self.decided_at = 0.0
-        self.due = False
+        self.due_at = 0.0
+        """When the next decision has been asked for; 0: none has."""
 
     def on(self, event: Event, now: float) -> Iterable[Command]:
         match event:
             case Heard(msg=HostHeartbeat() as beat):
-                fresh = beat.host not in self.hosts
-                if beat.leaving:
-                    return self._leave(beat.host, now)
-                self.hosts[beat.host] = (now, beat)
-                return [*self._catch_up(beat, now), *self._decide(now, say_again=beat.host if fresh else "")]
-            case Heard(msg=PlanMade(job=job, plan=plan, explain=explain, again=again)):
-                if job in self.ended or explain or again:  # what is taken of a plan that was made again, its progress says
-                    return ()
-                chosen = {c.stage: c for c in plan.choices}
-                needs = self.jobs[job] = JobNeeds(now, choices=chosen)
-                for stage in plan.workflow.stages:
-                    choice = chosen[stage.name]
-                    needs.stages[stage.name] = ((stage.agent, choice.implementation, choice.hardware), max(1, ceil(choice.tasks)))
-                fresh = any(key not in self.needed_at for key, _ in needs.stages.values())
-                return self._decide(now) if fresh else self._decide_soon(now)
+                return self._beat(beat, now)
+            case Heard(msg=PlanMade() as msg):
+                return self._decide(now) if self.view.plan(msg, now) else self._decide_soon(now)
             case Heard(msg=JobProgress() as msg):
-                return self._progress(msg, now)
+                self.view.progress(msg, now)
+                return self._decide_soon(now)
             case Heard(msg=JobResult(job=job)):
-                self._end(job)
+                self.view.end(job, now)
                 return self._decide_soon(now)
             case Woke(key="decide"):
-                self.due = False
+                self.due_at = 0.0
                 return self._decide(now)
             case Heard(msg=LibraryOffered() as msg):
                 return self._decide_soon(now) if self.shelf.offered(msg) else ()
@@ -83,22 +95,37 @@ class ClusterManager:
             case Replayed(msg=DesiredInstances() as msg):
                 self.wanted[msg.host] = msg
                 for d in msg.instances:  # a restart is no reason to unload anything
-                    self.needed_at.setdefault((d.agent, d.implementation, d.hardware), now)
+                    self.view.needed_at.setdefault((d.agent, d.implementation, d.hardware), now)
             case Resumed() | Woke():
-                self.hosts = {h: (at, b) for h, (at, b) in self.hosts.items() if now - at < HOST_SILENT_S}
-                self.jobs = {j: n for j, n in self.jobs.items() if now - n.heard < JOB_SILENT_S}
-                return (
-                    [*self._decide(now), *self._remind(), Wake(LOOK_EVERY_S, "look")]
-                    if not (isinstance(event, Resumed) and self.hosts)
-                    else ()
-                )
+                if isinstance(event, Resumed) and self.hosts:
+                    return ()
+                return self._look(now)
         return ()
+
+    # --- hosts ----------------------------------------------------------------------------------------------------------------
+
+    def _beat(self, beat: HostHeartbeat, now: float) -> Iterator[Command]:
+        self.view.beat(beat, now)
+        if beat.leaving:
+            yield from self._leave(beat.host, now)
+            return
+        fresh = beat.host not in self.hosts
+        before = None if fresh else self.hosts[beat.host][1]
+        self.hosts[beat.host] = (now, beat)
+        self.silent.pop(beat.host, None)
+        yield from self._catch_up(beat, now)
+        if fresh:
+            yield from self._decide(now, say_again=beat.host)
+        elif before is None or _shape(before) != _shape(beat):
+            yield from self._decide_soon(now)
 
     def _catch_up(self, beat: HostHeartbeat, now: float) -> Iterator[Command]:
         """A host may know a version of our predecessor that was stored only after we had replayed the table; it would ignore ours."""
         wants = self.wanted.get(beat.host) or DesiredInstances(host=beat.host, version=0)
         if beat.version > wants.version:
-            self.wanted[beat.host] = replace(wants, version=_version(beat.version, now), reasons=("the host knew a newer version",))
+            self.wanted[beat.host] = replace(
+                wants, version=_version(beat.version, now), reasons=("the host knew a newer version",), decisions=()
+            )
             yield Send(self.wanted[beat.host])
 
     def _leave(self, host: str, now: float) -> Iterator[Command]:
@@ -108,55 +135,17 @@ class ClusterManager:
         if wants is not None and wants.instances:
             self.wanted[host] = DesiredInstances(host=host, version=_version(wants.version, now), reasons=("the host left",))
             yield Send(self.wanted[host])
-
-    def _progress(self, msg: JobProgress, now: float) -> Iterator[Command]:
-        if msg.phase in ("done", "failed", "cancelled"):
-            self._end(msg.job)
-        elif msg.phase == "running" and msg.job not in self.ended:
-            stages = {}
-            for s in msg.stages:
-                open_tasks = max(1, s.released) if s.total is None else s.total - s.done
-                if open_tasks > 0:
-                    stages[s.stage] = ((s.agent, s.implementation, s.hardware), open_tasks)
-            before = self.jobs.get(msg.job)
-            self.jobs[msg.job] = JobNeeds(now, stages, before.choices if before is not None else {})
         yield from self._decide_soon(now)
 
-    def _decide_soon(self, now: float) -> Iterator[Command]:
-        """At once, or a moment after the last time; a decision looks at all jobs, so hundreds of them must not cause one each."""
-        if now - self.decided_at >= DECIDE_EVERY_S:
-            yield from self._decide(now)
-        elif not self.due:
-            self.due = True
-            yield Wake(DECIDE_EVERY_S, "decide")
-
-    def _end(self, job: str) -> None:
-        self.jobs.pop(job, None)
-        self.ended[job] = None  # a late or repeated message of its progress must not bring it back
-        while len(self.ended) > 10_000:
-            del self.ended[next(iter(self.ended))]
-
-    def _decide(self, now: float, say_again: str = "") -> Iterator[Command]:
-        self.decided_at = now
-        demand: dict[Key, Demand] = {}
-        for needs in self.jobs.values():
-            for stage, (key, tasks) in needs.stages.items():
-                demand[key] = _more(demand.get(key, Demand(0, 0)), key, tasks, needs.choices.get(stage))
-        for key in demand:
-            self.needed_at[key] = now
-        for host, (_, beat) in self.hosts.items():
-            now_wants = self.wanted.get(host) or DesiredInstances(host=host, version=0)
-            instances, reasons = desired(
-                self.shelf.usable(beat), now_wants.instances, demand, self.needed_at, self.shelf.implementations, now
-            )
-            if _ids(instances) != _ids(now_wants.instances):
-                now_wants = DesiredInstances(
-                    host=host, version=_version(now_wants.version, now), instances=instances, reasons=tuple(reasons)
-                )
-                self.wanted[host] = now_wants
-                yield Send(now_wants)
-            elif host == say_again and now_wants.version:
-                yield Send(now_wants)  # a host that came back may have missed it
+    def _look(self, now: float) -> Iterator[Command]:
+        for host in [h for h, (at, _) in self.hosts.items() if now - at >= HOST_SILENT_S]:
+            del self.hosts[host]
+            self.silent[host] = None  # lost; what it shall have stays said, and holds when it comes back
+        self.view.forget_silent(now)
+        yield from self._decide(now)
+        yield from self._remind()
+        yield Send(self._outlook(now))
+        yield Wake(LOOK_EVERY_S, "look")
 
     def _remind(self) -> Iterator[Command]:
         """What a host shall have is said again while its heartbeats do not show it; news may be lost."""
@@ -165,23 +154,119 @@ class ClusterManager:
             if wants is not None and _ids(wants.instances) != {i.id for i in beat.instances if i.state != "draining"}:
                 yield Send(wants)
 
+    # --- decisions ------------------------------------------------------------------------------------------------------------
+
+    def _decide_soon(self, now: float) -> Iterator[Command]:
+        """At once, or a moment after the last time; a decision looks at all jobs, so hundreds of them must not cause one each."""
+        every_s = DECIDE_EVERY_S + DECIDE_PER_JOB_S * len(self.view.jobs)
+        if now - self.decided_at >= every_s:
+            yield from self._decide(now)
+        else:
+            yield from self._wake(now, every_s)
+
+    def _wake(self, now: float, after_s: float) -> Iterator[Command]:
+        """One decision is asked for at a time, the soonest."""
+        if not self.due_at or now + after_s < self.due_at - 1e-6:
+            self.due_at = now + after_s
+            yield Wake(after_s, "decide")
+
+    def _decide(self, now: float, say_again: str = "") -> Iterator[Command]:
+        self.decided_at = now
+        hosts = [Host(self.shelf.usable(b), self._has(h)) for h, (_, b) in self.hosts.items()]
+        cluster = Cluster(hosts, self.shelf.implementations, now)
+        self.pools = self.view.pools(hosts, self.shelf.implementations, now)
+        self.targets = {key: self._target(pool, now) for key, pool in self.pools.items()}
+        scaled = scale(cluster, self.pools, self.targets)
+        self.unmet = scaled.unmet
+        yield from self._say(scaled, now, say_again)
+        look_s = min((t.look_s for t in self.targets.values()), default=float("inf"))
+        if look_s < LOOK_EVERY_S:
+            yield from self._wake(now, max(look_s, DECIDE_EVERY_S))
+
+    def _has(self, host: str) -> tuple[Desired, ...]:
+        wants = self.wanted.get(host)
+        return wants.instances if wants is not None else ()
+
+    def _target(self, pool: Pool, now: float) -> Target:
+        target = self.policy.target(pool, now)
+        if target.due:
+            self.view.needed_at[pool.key] = now
+        blind = bool(self.view.jobs) and now - self.view.heard >= BLIND_S
+        if blind and target.n < pool.have:
+            text = f"{len(self.view.jobs)} jobs run and nothing was heard of them for {now - self.view.heard:.0f} s"
+            target = Target(pool.have, False, "blind", text, {"silent_s": now - self.view.heard})
+        if target.n >= pool.have or target.code == "surplus-held":
+            if target.code == "surplus-held":
+                self.view.enough_at.setdefault(pool.key, now)
+            else:
+                self.view.enough_at.pop(pool.key, None)
+        return target
+
+    def _say(self, scaled: Scaled, now: float, say_again: str) -> Iterator[Command]:
+        for host in self.hosts:
+            instances = scaled.hosts[host]
+            wants = self.wanted.get(host) or DesiredInstances(host=host, version=0)
+            if _ids(instances) != _ids(wants.instances):
+                decisions = tuple(d for d in scaled.decisions if d.host == host)
+                self.last.extend(decisions)
+                wants = self.wanted[host] = DesiredInstances(
+                    host=host,
+                    version=_version(wants.version, now),
+                    instances=instances,
+                    reasons=tuple(text_of(d) for d in decisions),
+                    decisions=decisions,
+                )
+                yield Send(wants)
+            elif host == say_again and wants.version:
+                yield Send(wants)  # a host that came back may have missed it
+
+    # --- what is told to people -------------------------------------------------------------------------------------------------
+
+    def _outlook(self, now: float) -> ClusterOutlook:
+        return ClusterOutlook(
+            at=now,
+            policy=self.policy.name,
+            pools=tuple(self._forecast(pool, now) for _, pool in sorted(self.pools.items())),
+            errors=self.view.accuracy.report(),
+            decisions=tuple(self.last),
+            unmet=self.unmet,
+            silent=tuple(self.silent),
+        )
+
+    def _forecast(self, pool: Pool, now: float) -> PoolForecast:
+        states = [i.state for _, b in self.hosts.values() for i in b.instances if (i.agent, i.implementation, i.hardware) == pool.key]
+        target = self.targets.get(pool.key)
+        ahead = [n for n in pool.needs if not n.ready]
+        soonest = min(ahead, key=lambda n: n.start[1], default=None)
+        left = sorted(s + k.after_s for k in pool.kinds for s in k.left)
+        return PoolForecast(
+            *pool.key,
+            warm=states.count("warm"),
+            loading=states.count("loading"),
+            wanted=target.n if target is not None else 0,
+            tasks=sum(n.tasks for n in pool.needs),
+            ready=sum(n.ready for n in pool.needs),
+            work_s=sum(n.work_s for n in pool.needs),
+            load_s=pool.load_s,
+            start_s=tuple(max(0.0, at - now) for at in soonest.start) if soonest is not None else (),
+            arrival_s=tuple(quantile(left, q) for q in QUANTILES) if left else (),
+            why=target.text if target is not None else "",
+        )
+
     def check(self) -> None:
         for host, wants in self.wanted.items():
             if len(_ids(wants.instances)) != len(wants.instances):
                 raise ActorBug(f"host {host} shall have an instance twice")
 
 
-def _more(before: Demand, key: Key, tasks: int, choice: Choice | None) -> Demand:
-    """The demand with one more stage's, which counts on the width, slots and power of its choice where it is still that choice."""
-    if choice is None or (choice.implementation, choice.hardware) != key[1:]:
-        return replace(before, tasks=before.tasks + tasks, jobs=before.jobs + 1)
-    return Demand(
-        before.tasks + tasks,
-        before.jobs + 1,
-        max(before.width, choice.width),
-        max(before.slots, choice.slots),
-        before.power_w if choice.power_w is None else choice.power_w,
-    )
+def text_of(d: Decision) -> str:
+    sign = {"start": "+", "release": "-", "move": "-"}.get(d.verb, "")
+    return f"{sign} {d.implementation} for {d.agent}: {d.text}"
+
+
+def _shape(beat: HostHeartbeat) -> object:
+    """What of a heartbeat decisions depend on."""
+    return (beat.offers, beat.revoked_at, tuple((i.id, i.state, i.busy > 0) for i in beat.instances))
 
 
 def _ids(instances: tuple[Desired, ...]) -> set[str]:

@@ -31,6 +31,7 @@ from ..bus.messages import LibraryOffered, Offer
 from ..bus.roles import address, inbox
 from ..bus.streams import STREAMS
 from ..bus.subjects import token
+from ..clustermgr.policy import policy, wait_usd_per_s
 from ..optimizer.hardware import hardware_of, joined
 from ..optimizer.prices import Prices
 from ..planner.library import Library
@@ -183,7 +184,11 @@ def _make(
         case "conductor":
             return Conductor(), {}
         case "clustermgr":
-            return ClusterManager(library.implementations()), {}
+            try:
+                scaling = policy(environ.get("MURAKKAB_SCALING", "")), wait_usd_per_s(environ)
+            except ValueError as error:
+                raise BadSetting(str(error)) from None
+            return ClusterManager(library.implementations(), _prices(environ), *scaling), {}
         case "worker":
             from ..agents.host import Instances
 

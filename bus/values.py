@@ -227,6 +227,10 @@ class Device(Struct, frozen=True):
     memory_used_mb: int
     busy: float | None = None
     power_w: float | None = None
+    id: str = ""
+    """Its own name on the host; "" for the host's cores."""
+    declared: bool = False
+    """Said by the host's owner, and seen by no driver: for tests, and for accelerators that we cannot read."""
 
 
 class Instance(Struct, frozen=True):
@@ -236,12 +240,20 @@ class Instance(Struct, frozen=True):
     agent: str
     implementation: str
     hardware: str
-    state: Literal["loading", "warm", "draining", "failed"]
+    state: Literal["loading", "warm", "asleep", "draining", "failed", "quarantined"]
     slots: int
     busy: int = 0
     memory_mb: int = 0
     pid: int = 0
     error: str = ""
+    failures: int = 0
+    """In a row."""
+    since: float = 0.0
+    """When it came into this state."""
+    load_s: float = 0.0
+    """What its last load took; 0 before the first."""
+    device: str = ""
+    """The accelerator that it is on."""
 
 
 class Offer(Struct, frozen=True):
@@ -263,6 +275,14 @@ class Desired(Struct, frozen=True):
     """Calls at a time; 0: as the implementation says."""
     power_w: float | None = None
     """The cap that its device shall run under; None leaves it as it is."""
+    device: str = ""
+    """The accelerator that it shall be on, by its id; "" leaves it to the host."""
+    cores: tuple[int, ...] = ()
+    """CPU cores that it may run on; () for any."""
+    memory_mb: int = 0
+    """It is ended when it takes more; 0 leaves it to the host."""
+    asleep: bool = False
+    """Loaded, but its device's memory given back, where the server can do that."""
 
 
 class PoolForecast(Struct, frozen=True):
@@ -286,6 +306,8 @@ class PoolForecast(Struct, frozen=True):
     load_s: float = 0.0
     start_s: tuple[float, ...] = ()
     arrival_s: tuple[float, ...] = ()
+    why: str = ""
+    """Why so many are wanted, for people."""
 
 
 class ForecastError(Struct, frozen=True):
