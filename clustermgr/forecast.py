@@ -19,8 +19,9 @@ from .ratios import QUANTILES, Ratios
 Key = tuple[str, str, str]
 """(agent, implementation, hardware)"""
 
-OVERDUE = 0.2
-"""What a stage that is over its time is expected to take on, as a part of what it took so far."""
+OVERDUE = 0.5
+"""What a stage that is over its time is expected to take on, as a part of what it took so far, at the 100 % quantile; nothing at the
+lowest of `QUANTILES`, since who wants to be ready early has to be ready now."""
 
 
 class Need(Struct, frozen=True):
@@ -156,6 +157,7 @@ def needs(name: str, job: JobView, ratios: Ratios, cold: Mapping[Key, float], no
 
 def _starts(job: JobView, ratios: Ratios, cold: Mapping[Key, float], quantile: float, now: float) -> dict[str, float]:
     """Stage to the time at which its (first) inputs are there, if the rest of the job takes that quantile's multiple of what was planned."""
+    overdue = OVERDUE * (quantile - QUANTILES[0]) / (1 - QUANTILES[0])
     start: dict[str, float] = {}
     first: dict[str, float] = {}
     end: dict[str, float] = {}
@@ -169,20 +171,20 @@ def _starts(job: JobView, ratios: Ratios, cold: Mapping[Key, float], quantile: f
         else:
             start[name], begin = view.started, now + load_s
             elapsed_s = now - view.started
-            first[name] = now if view.done else max(begin, now + max(ratio * view.task_s - elapsed_s, OVERDUE * elapsed_s))
-            left_s = ratio * view.span_s if load_s else _left_s(view, ratio, now)
+            first[name] = now if view.done else max(begin, now + max(ratio * view.task_s - elapsed_s, overdue * elapsed_s))
+            left_s = ratio * view.span_s if load_s else _left_s(view, ratio, overdue, now)
         streams = [end.get(source, now) + ratio * view.task_s for source, flows in view.sources if flows]
         own = begin + left_s
         end[name] = view.ended if view.ended is not None else max([own, *streams])
     return start
 
 
-def _left_s(view: StageView, ratio: float, now: float) -> float:
-    """Of a stage at work: in proportion to what is open, and never nothing while it is not over."""
+def _left_s(view: StageView, ratio: float, overdue: float, now: float) -> float:
+    """Of a stage at work: in proportion to what is open."""
     elapsed_s = now - (view.started or now)
     if view.done and view.total:
         return ratio * view.span_s * (1 - view.done / view.total)
-    return max(ratio * view.span_s - elapsed_s, OVERDUE * elapsed_s)
+    return max(ratio * view.span_s - elapsed_s, overdue * elapsed_s)
 
 
 def _as_chosen(view: StageView, choice: Choice) -> StageView:

@@ -67,7 +67,8 @@ def test_progress_moves_what_is_expected() -> None:
     job = forecast.planned(made(), 0.0)
     assert list(forecast.progressed(job, progress(split=(0, 1, 1)), 0.0)) == []
     assert ahead(job, 3.0)["hear"].start[1] == 4.0
-    assert ahead(job, 10.0)["hear"].start[1] == pytest.approx(12.0), "it is over its time: a fifth of that more"
+    assert ahead(job, 10.0)["hear"].start[1] == pytest.approx(10 + 10 * 0.5 * 4 / 9), "it is over its time"
+    assert ahead(job, 10.0)["hear"].start[0] == 10.0, "and may be done at any moment"
     assert list(forecast.progressed(job, progress(split=(1, 0, 1), hear=(0, 5, 10), see=(0, 5, 10)), 11.0)) == ["split"]
     now = ahead(job, 11.0)
     assert "split" not in now
