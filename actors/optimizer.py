@@ -30,6 +30,7 @@ from ..bus.subjects import pool, token
 from ..optimizer.fleet import STRANDED_S, Fleet, HostView, view
 from ..optimizer.goals import BadGoal
 from ..optimizer.hardware import hardware_of, joined
+from ..optimizer.hops import Hops
 from ..optimizer.make import Infeasible, NoOffer, World, make_plan
 from ..optimizer.prices import Prices
 from ..optimizer.profiles import BadProfile, Profiles
@@ -91,6 +92,7 @@ class Optimizer:
         self.prices = prices
         self.profiles = Profiles(library, given)
         self.workloads = Workloads(agents)
+        self.hops = Hops()
         self.hosts: dict[str, tuple[float, HostHeartbeat]] = {}
         self.views: dict[str, HostView] = {}
         self.unused: dict[tuple[str, str], float] = {}
@@ -186,9 +188,8 @@ class Optimizer:
             yield self._answer(ask, known, now)
             return
         rows, agents = self.shelf.implementations, self.shelf.library.agents
-        world = World(
-            agents, rows, Fleet(tuple(self.views[h] for h in sorted(self.views)), busy), self.profiles, self.workloads, self.prices
-        )
+        fleet = Fleet(tuple(self.views[h] for h in sorted(self.views)), busy)
+        world = World(agents, rows, fleet, self.profiles, self.workloads, self.prices, self.hops)
         has = self.running.jobs.get(ask.job) if ask.again else None
         errand = Optimize(ask, world, has.plan if has is not None else None)
         if len(ask.workflow.stages) <= INLINE_STAGES:
@@ -219,6 +220,7 @@ class Optimizer:
 
     def _ended(self, msg: JobResult, now: float) -> Iterator[Command]:
         planned = self.running.ended(msg.job)
+        self.hops = self.hops.learnt(msg)
         flow = {s.name: s for s in msg.plan.workflow.stages} if msg.plan is not None else {}
         for report in msg.stages:
             if report.moved:  # its tasks ran in several pools

@@ -35,6 +35,8 @@ from .core import ActorBug, Command, Do, Event, Heard, Outcome, Replayed, Resume
 from .errands import Measure, Ran, Readings, RunTask, Started, StartInstance, StopInstance, WatchInstance
 
 BEAT_EVERY_S = 2.0
+BEAT_FIRST_S = 0.1
+"""After the start, then twice as long each time: who was starting just then has missed the first ones, and a job may wait for them."""
 TELL_MAX_S = 60.0
 """What a host brings is said after 1, 2, 4 … up to this many seconds again: who was starting just then has missed it."""
 RESTART_MAX_S = 60.0
@@ -103,7 +105,7 @@ class Worker:
         """By pool: (key, task, since) delivered and waiting for a free slot."""
         self.results: list[tuple[str, TaskDone | TaskFailed]] = []
         self.brings = brings or LibraryOffered(host=host)
-        self.told = 0
+        self.told = self.beats = 0
         self.readings = Readings(())
         self.beating = self.leaving = False
 
@@ -125,7 +127,7 @@ class Worker:
             case Woke(key="results"):
                 return self._report()
             case Woke(key="beat"):
-                return [Do(Measure()), Wake(BEAT_EVERY_S, "beat")]
+                return [Do(Measure()), self._next_beat()]
             case Woke(key="tell"):
                 return self._tell()
             case Woke(key="leave"):
@@ -135,7 +137,7 @@ class Worker:
                 return self._reconcile(now)
             case Resumed():
                 started, self.beating = not self.beating, True
-                first = [*self._tell(), Do(Measure()), Wake(BEAT_EVERY_S, "beat")]
+                first = [*self._tell(), Do(Measure()), self._next_beat()]
                 return [*self._reconcile(now), *(first if started else [self._beat(now)])]
         return ()
 
@@ -324,6 +326,10 @@ class Worker:
         if self.brings.agents or self.brings.implementations or self.brings.problems:
             yield Wake(min(TELL_MAX_S, 2.0**self.told), "tell")
             self.told = min(self.told + 1, 10)
+
+    def _next_beat(self) -> Wake:
+        self.beats += 1
+        return Wake(min(BEAT_EVERY_S, BEAT_FIRST_S * 2.0 ** min(self.beats - 1, 10)), "beat")
 
     def _beat(self, now: float) -> Send:
         return Send(

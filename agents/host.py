@@ -21,8 +21,9 @@ from ..actors.core import Errand
 from ..actors.errands import Measure, Ran, Readings, RunTask, Started, StartInstance, StopInstance, WatchInstance
 from ..bus import tracing
 from ..bus.artifacts import Artifacts, prune
-from ..bus.messages import Desired
+from ..bus.messages import ArtifactRef, Desired
 from ..optimizer.hardware import hardware_of, split
+from ..optimizer.hops import MOVED_MB, MOVED_S, MOVES
 from .devices import cpu_device, freest, gpu_devices
 from .energy import PackageEnergy, share_wh
 from .instance import LINE_MAX, Answer, CallIn, Ready, Setup
@@ -84,6 +85,23 @@ class _Process:
             self.calls.clear()
             if not self.ended.done():
                 self.ended.set_result(code)
+
+
+class Moved:
+    """What one task's artifacts took to move; nothing is said of a task that has none."""
+
+    def __init__(self) -> None:
+        self.artifacts = self.seen = 0
+        self.mb = self.took_s = 0.0
+
+    def note(self, ref: ArtifactRef, moved: bool, began: float) -> None:
+        self.seen += 1
+        if moved:
+            self.artifacts, self.mb = self.artifacts + 1, self.mb + ref.size / 1e6
+            self.took_s += time.perf_counter() - began
+
+    def units(self) -> dict[str, float]:
+        return {MOVES: float(self.artifacts), MOVED_MB: self.mb, MOVED_S: self.took_s} if self.seen else {}
 
 
 class Instances:
@@ -230,14 +248,14 @@ class Instances:
 
     async def run(self, errand: RunTask, trace: str) -> Ran:
         """Brings the inputs here, calls the instance within the task's time, and takes its outputs to the store."""
-        task, start = errand.task, time.time()
+        task, start, moved = errand.task, time.time(), Moved()
         held = self.processes.get(errand.instance)
         if held is None:
             return Ran(start, start, error="its instance is gone", lost=True)
         attributes = {"murakkab.job": task.job, "murakkab.stage": task.stage, "murakkab.implementation": task.implementation}
         with tracing.span(f"worker: run {task.agent}", trace, attributes=attributes) as mine:
             try:
-                inputs = await self._bring(task.tenant, task.inputs)
+                inputs = await self._bring(task.tenant, task.inputs, moved)
             except (OSError, LookupError, TimeoutError) as error:
                 return Ran(start, time.time(), error=f"its input could not be fetched: {error}")
             before = self.energy.read()
@@ -257,38 +275,48 @@ class Instances:
             if answer.error:
                 return Ran(start, time.time(), cpu_s=answer.cpu_s, error=answer.error, bad_input=answer.bad_input)
             try:
-                output = await self._keep(task.tenant, answer.output, task.inline_max)
+                output = await self._keep(task.tenant, answer.output, task.inline_max, moved)
             except (OSError, LookupError, TimeoutError) as error:
                 return Ran(start, time.time(), cpu_s=answer.cpu_s, error=f"its output could not be stored: {error}")
-        return Ran(start, time.time(), output, answer.cpu_s, share_wh(before, self.energy.read(), answer.cpu_s), units=answer.units)
+        units = {**answer.units, **moved.units()}
+        return Ran(start, time.time(), output, answer.cpu_s, share_wh(before, self.energy.read(), answer.cpu_s), units=units)
 
-    async def _bring(self, tenant: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    async def _bring(self, tenant: str, inputs: dict[str, Any], moved: Moved) -> dict[str, Any]:
         if not inputs:
             return inputs
-        whole = {name: await self._unspill(tenant, value) for name, value in inputs.items()}
+        whole = {name: await self._unspill(tenant, value, moved) for name, value in inputs.items()}
         for ref in artifacts_in(whole):
-            await self.artifacts.fetch(tenant, ref, self.folder)
+            await self._fetch(tenant, ref, moved)
         return whole
 
-    async def _unspill(self, tenant: str, value: Any) -> Any:
+    async def _unspill(self, tenant: str, value: Any, moved: Moved) -> Any:
         if isinstance(value, list):
-            return [await self._unspill(tenant, v) for v in value]
+            return [await self._unspill(tenant, v, moved) for v in value]
         if isinstance(value, dict) and SPILLED in value:
             (ref,) = artifacts_in(value)
-            await self.artifacts.fetch(tenant, ref, self.folder)
+            await self._fetch(tenant, ref, moved)
             return msgspec.json.decode((self.folder / ref.sha256).read_bytes())
         return value
 
-    async def _keep(self, tenant: str, output: Any, inline_max: int) -> Any:
+    async def _fetch(self, tenant: str, ref: ArtifactRef, moved: Moved) -> None:
+        here, began = (self.folder / ref.sha256).exists(), time.perf_counter()
+        await self.artifacts.fetch(tenant, ref, self.folder)
+        moved.note(ref, not here, began)
+
+    async def _store(self, tenant: str, ref: ArtifactRef, moved: Moved) -> None:
+        began = time.perf_counter()
+        moved.note(ref, await self.artifacts.store(tenant, ref, self.folder / ref.sha256), began)
+
+    async def _keep(self, tenant: str, output: Any, inline_max: int, moved: Moved) -> Any:
         for ref in artifacts_in(output):
-            await self.artifacts.store(tenant, ref, self.folder / ref.sha256)
+            await self._store(tenant, ref, moved)
         if isinstance(output, list) or output is None:
             return output
         data = msgspec.json.encode(output)
         if len(data) <= inline_max:
             return output
         ref = self.artifacts.keep(data, self.folder, "application/json")
-        await self.artifacts.store(tenant, ref, self.folder / ref.sha256)
+        await self._store(tenant, ref, moved)
         return {SPILLED: msgspec.to_builtins(ref)}
 
     # --- the host ---------------------------------------------------------------------------------------------------------------

@@ -95,14 +95,15 @@ class Artifacts:
         self._stored.add((tenant, ref.sha256))
         return True
 
-    async def store(self, tenant: str, ref: ArtifactRef, path: Path) -> None:
-        """Takes a file to the store unless it is there."""
+    async def store(self, tenant: str, ref: ArtifactRef, path: Path) -> bool:
+        """Takes a file to the store unless it is there; whether it took it."""
         async with self._busy.setdefault(ref.sha256, asyncio.Lock()):
             if await self.has(tenant, ref):
-                return
+                return False
             with path.open("rb") as f:
                 await (await self._bucket(tenant)).put(ref.sha256, f, ObjectMeta(name=ref.sha256, description=ref.media_type))
             self._stored.add((tenant, ref.sha256))
+            return True
 
     async def fetch(self, tenant: str, ref: ArtifactRef, folder: Path) -> Path:
         """The artifact as `folder/<sha256>`, fetched if it is not there. Raises ArtifactMissing; OSError for a full disk."""

@@ -6,16 +6,18 @@ import argparse
 import asyncio
 import json
 import os
+import time
 from typing import Any
 
 import msgspec
 
 from ..bus.link import Link
-from ..bus.messages import DesiredInstances, HostHeartbeat, JobList, ListJobs, Profile, ProfileKept
+from ..bus.messages import ClusterOutlook, DesiredInstances, HostHeartbeat, JobList, ListJobs, Profile, ProfileKept
 from ..bus.roles import address, inbox
 from ..bus.subjects import subject_of, wildcard
 from ..bus.wire import decode, encode
 from ..optimizer.profiles import has_drifted
+from . import status_pools
 from .locate import running_here
 from .session import TENANT, BadRequest, Session
 
@@ -42,11 +44,13 @@ async def status(args: argparse.Namespace) -> int:
             jobs = JobList(jobs=())
         await asyncio.sleep(LISTEN_S)
         wanted = [decode(m.data) async for m in link.replay(DesiredInstances.stream, wildcard(DesiredInstances), newest_only=True)]
+        told = [decode(m.data) async for m in link.replay(ClusterOutlook.stream, wildcard(ClusterOutlook), newest_only=True)]
         kept = [decode(m.data) async for m in link.replay(ProfileKept.stream, wildcard(ProfileKept), newest_only=True)]
     finally:
         await link.close()
     listed = jobs.jobs if isinstance(jobs, JobList) else ()
     profiles = sorted((k.profile for k in kept if isinstance(k, ProfileKept)), key=lambda p: (p.agent, p.implementation, p.hardware))
+    outlook = next((m for m in told if isinstance(m, ClusterOutlook)), None)
     reasons = {w.host: w.reasons for w in wanted if isinstance(w, DesiredInstances)}
     if args.json:
         print(
@@ -55,13 +59,17 @@ async def status(args: argparse.Namespace) -> int:
                     "hosts": msgspec.to_builtins(list(beats.values())),
                     "jobs": msgspec.to_builtins(listed),
                     "reasons": msgspec.to_builtins(reasons),
+                    "outlook": None if outlook is None else msgspec.to_builtins(outlook),
                     "profiles": msgspec.to_builtins(profiles),
                     "drifted": [f"{p.agent}/{p.implementation} on {p.hardware}" for p in profiles if has_drifted(p)],
                 }
             )
         )
         return 0
-    _print_hosts(beats, reasons)
+    _print_hosts(beats)
+    print()
+    for line in status_pools.lines(outlook, time.time()):
+        print(line)
     _print_profiles(profiles)
     print(f"\n{len(listed)} running jobs")
     for job in listed:
@@ -70,7 +78,7 @@ async def status(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_hosts(beats: dict[str, HostHeartbeat], reasons: dict[str, tuple[str, ...]]) -> None:
+def _print_hosts(beats: dict[str, HostHeartbeat]) -> None:
     if not beats:
         print("no host has been heard of: is a worker running?")
     for beat in beats.values():
@@ -84,8 +92,6 @@ def _print_hosts(beats: dict[str, HostHeartbeat], reasons: dict[str, tuple[str, 
             print(f"  {beat.gpu_note}")
         for i in beat.instances:
             print(f"  {i.state:<8} {i.implementation:<30} for {i.agent:<16} {i.busy}/{i.slots} busy  {i.memory_mb} MB  {i.error}")
-        for reason in reasons.get(beat.host, ()):
-            print(f"  why: {reason}")
 
 
 def _print_profiles(profiles: list[Profile]) -> None:

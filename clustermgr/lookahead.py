@@ -68,7 +68,7 @@ def _due(pool: Pool, due: Sequence[Need], now: float) -> Target:
     first_s = max(0.0, min(start_of(pool, n) for n in due) - now)
     figures = {"tasks": float(tasks), "jobs": float(jobs), "work_s": sum(n.work_s for n in due), "start_s": first_s, "load_s": pool.load_s}
     when = "now" if first_s <= 0 else f"in {first_s:.1f} s, a load takes {pool.load_s:.1f} s"
-    text = f"{tasks} tasks of {jobs} jobs {when}"
+    text = f"{tasks} task{'s' * (tasks > 1)} of {jobs} job{'s' * (jobs > 1)} {when}"
     if wanted < pool.have:
         left_s = pool.stakes.break_even_s - pool.surplus_s
         if left_s > 0 or _soon(pool, now):

@@ -22,7 +22,7 @@ from .state import Host, Pool, Regular
 
 JOB_SILENT_S = 900.0
 """A job of which nothing was heard for this long needs no models; its end may have been missed."""
-SWITCH_S = 30.0
+SWITCH_S = 10.0
 """Ending an instance and starting it again costs as much as holding it for so long, besides the load itself: what it disturbs, and the
 chance that it fails. Assumed. It is what keeps demand that comes and goes faster than that from being followed up and down."""
 ENDED_KEPT = 10_000

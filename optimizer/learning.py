@@ -18,6 +18,8 @@ from msgspec.structs import replace
 
 from ..bus.values import Line, Profile, StageReport
 from .hardware import split
+from .hops import MOVED_S
+from .hops import UNITS as MOVING
 
 PRIOR_TASKS = 5
 """A prior counts as so many tasks, and so does a line before its first."""
@@ -44,7 +46,9 @@ def learnt(before: Profile, report: StageReport, at: float) -> Profile | None:
     amounts = (report.cpu_s, report.busy_s, *report.units.values())
     if report.tasks <= 0 or not all(isfinite(a) and a >= 0 for a in amounts):
         return None
-    units = {u: v for u, v in report.units.items() if v > 0}
+    units = {u: v for u, v in report.units.items() if v > 0 and u not in MOVING}
+    # what moving took is no work of the implementation's
+    report = replace(report, busy_s=max(report.busy_s - report.units.get(MOVED_S, 0.0), min(report.busy_s, report.cpu_s)))
     mean = before.how == "prior" or before.source.startswith(LEARNT)
     after = _mean(before, report, units) if mean else _drift(before, report, units)
     return None if after is None else replace(after, samples=before.samples + report.tasks, at=at)

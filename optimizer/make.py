@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from ..bus.messages import Choice, Estimate, MakePlan, Plan, RunnerUp
 from .goals import Axis, Goal, goals
+from .hops import Hops
 from .problem import NoSolution, Solution, Values, values
-from .reasons import runner_up, why
+from .reasons import moving, runner_up, why
 from .rewrite import Variant, as_it_is, variants
-from .schedule import Timeline, timeline
+from .schedule import Timeline, moving_s, timeline
 from .search import frontier, runners_up, search
 from .space import Infeasible, NoOffer, Space, World, space
 from .ways import Way
@@ -114,7 +115,9 @@ def _scheduled(one: Found, wanted: tuple[Goal, ...], world: World, inputs: int) 
         solutions += [*runners_up(one.space.problem, one.solution, RIVALS), *frontier(one.space.problem, 0.1, RIVALS)]
     # the bound is of them all: it belongs to the problem
     all_of_it = [replace(one, solution=replace(s, bound=one.solution.bound, exact=False)) for s in solutions[1:]]
-    return [replace(f, line=timeline(f.space.workflow, f.ways, f.space.expected, inputs, world.fleet)) for f in (one, *all_of_it)]
+    return [
+        replace(f, line=timeline(f.space.workflow, f.ways, f.space.expected, inputs, world.fleet, world.hops)) for f in (one, *all_of_it)
+    ]
 
 
 def _infeasible(error: NoSolution, bounds: Mapping[Axis, float], spent_s: float) -> Infeasible:
@@ -159,7 +162,7 @@ def _steady(best: Found, before: Plan, wanted: tuple[Goal, ...], bounds: Mapping
     kept = replace(
         best, solution=replace(best.solution, picks=tuple(picks), values=now, method="as it was: nothing gains enough"), line=None
     )
-    kept = replace(kept, line=timeline(kept.space.workflow, kept.ways, kept.space.expected, inputs, world.fleet))
+    kept = replace(kept, line=timeline(kept.space.workflow, kept.ways, kept.space.expected, inputs, world.fleet, world.hops))
     axis = wanted[0].axis
     limit = best.values.on(axis) + GAIN if axis == "loss" else best.values.on(axis) * (1 + max(GAIN, wanted[0].tolerance))
     return kept if kept.values.on(axis) <= limit else best
@@ -174,7 +177,7 @@ def _plan(best: Found, wanted: tuple[Goal, ...], lowest: float, world: World) ->
     gap = max(0.0, value.on(first) - lowest) if first == "loss" else max(0.0, value.on(first) / lowest - 1) if lowest > 1e-12 else 0.0
     return Plan(
         workflow=best.space.workflow,
-        choices=tuple(_choice(best, n, wanted) for n in range(len(best.space.ways))),
+        choices=tuple(_choice(best, n, wanted, world.hops) for n in range(len(best.space.ways))),
         time_s=round(value.time, 6),
         cost_usd=total.cost,
         energy_wh=total.energy,
@@ -187,24 +190,25 @@ def _plan(best: Found, wanted: tuple[Goal, ...], lowest: float, world: World) ->
     )
 
 
-def _choice(best: Found, n: int, wanted: tuple[Goal, ...]) -> Choice:
+def _choice(best: Found, n: int, wanted: tuple[Goal, ...], hops: Hops) -> Choice:
     stage, options = best.space.workflow.stages[n], best.space.ways[n]
     way = options[best.solution.picks[n]]
     if way.kept is not None:
         return way.kept
     span = best.line.spans.get(stage.name) if best.line is not None else None
     start, end = (span.start_s, span.end_s) if span is not None else (way.load_s, way.load_s + way.span_s)
+    move_s = moving_s(way, hops)
     return Choice(
         stage=stage.name,
         implementation=way.key[1],
         hardware=way.key[2],
-        time_s=round(way.service_s, 6),
+        time_s=round(way.service_s + move_s, 6),
         cost_usd=way.usd,
         energy_wh=way.wh,
         quality=way.quality,
         warm=way.warm,
         timeout_s=way.timeout_s,
-        why=why(way, options, wanted),
+        why=why(way, options, wanted) + moving(way, move_s),
         tasks=round(way.tasks, 3),
         units={u: round(v, 3) for u, v in way.units.items()},
         width=way.width,
@@ -228,7 +232,7 @@ def _explained(plan: Plan, best: Found, found: Sequence[Found], wanted: tuple[Go
 
     def another(base: Found, solution: Solution) -> Found:
         one = replace(base, solution=solution, line=None)
-        return replace(one, line=timeline(base.space.workflow, one.ways, base.space.expected, inputs, world.fleet))
+        return replace(one, line=timeline(base.space.workflow, one.ways, base.space.expected, inputs, world.fleet, world.hops))
 
     rewritten = dict.fromkeys(f.variant.changes for f in found if f.variant.changes != best.variant.changes)
     others = [_best([f for f in found if f.variant.changes == c], wanted) for c in rewritten] + [

@@ -7,10 +7,12 @@ from math import exp
 
 from ..bus.messages import Estimate, RunnerUp
 from .goals import AXIS, Axis, Goal
+from .hops import MOVED_MB
 from .ways import Way
 
 LOST_MAX = 6
 """Rivals named in one line."""
+MOVING_LEAST_S = 0.005
 
 
 def why(won: Way, options: Sequence[Way], wanted: Sequence[Goal]) -> str:
@@ -28,6 +30,14 @@ def why(won: Way, options: Sequence[Way], wanted: Sequence[Goal]) -> str:
     lost = [_against(w, won, goal.axis) for w in ranked[:LOST_MAX]]
     more = f" and {len(ranked) - LOST_MAX} more" if len(ranked) > LOST_MAX else ""
     return f"best by {names}{notes}; lost: {', '.join(lost)}{more}"
+
+
+def moving(way: Way, each_s: float) -> str:
+    """What of a task's time goes into moving artifacts, where it is not nothing."""
+    if each_s < MOVING_LEAST_S:
+        return ""
+    mb = way.units.get(MOVED_MB, 0.0) / way.tasks
+    return f"; of a task's {way.service_s + each_s:.3g} s, {each_s:.2g} s move {mb:.2g} MB"
 
 
 def _value(way: Way, axis: Axis) -> float:

@@ -2,7 +2,8 @@
 
 The tasks that are expected are put through the very DAG that the conductor runs (`actors/run.py`), on instances that load, take calls
 and share the cores of their hardware class fairly: when the tasks at work want more cores than there are, all slow down alike. The
-search's own model (`problem.values`) leaves that out, so it is never longer than this; its lower bound holds here too.
+search's own model (`problem.values`) leaves that out, and what lies between and around tasks (`hops.py`), so it is never longer than this; its
+lower bound holds here too.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from msgspec import Struct
 from ..actors.run import DagRun, Task
 from ..bus.messages import Choice, Plan, Workflow
 from .fleet import Fleet
+from .hops import Hops
 from .space import capacity_of
 from .ways import Way
 from .workloads import Expected
 
 TASKS_MAX = 400
 """Beyond, the search's model has to do: running so many tasks in thought would take longer than it is worth."""
-HOP_S = 0.002
-"""From a task's end to the start of the next, over conductor, queue and worker; measured as a quarter of an empty job (docs/benchmarks.md, W1)."""
+HOPS = Hops()
 
 
 class Span(Struct, frozen=True):
@@ -45,12 +46,13 @@ class Timeline(Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Work:
-    """Something that goes on: a task, or (without one) a load."""
+    """Something that goes on: a task, tasks on their way to the worker, or (with neither) a load."""
 
     way: Way
     left_s: float
     cores: float
     task: Task | None = None
+    coming: tuple[Task, ...] = ()
 
 
 @dataclass(slots=True)
@@ -60,17 +62,24 @@ class _Pool:
     waiting: deque[Task] = field(default_factory=deque)
 
 
-def timeline(workflow: Workflow, ways: Mapping[str, Way], expected: Mapping[str, Expected], inputs: int, fleet: Fleet) -> Timeline | None:
+def timeline(
+    workflow: Workflow, ways: Mapping[str, Way], expected: Mapping[str, Expected], inputs: int, fleet: Fleet, hops: Hops = HOPS
+) -> Timeline | None:
     """None when there are too many tasks, or stages that have been planned before and may be half done."""
     if sum(e.tasks for e in expected.values()) > TASKS_MAX or any(w.kept for w in ways.values()):
         return None
     choices = tuple(Choice(n, w.key[1], w.key[2], 0.0, 0.0, 0.0, 1.0) for n, w in ways.items())
-    return _Run(DagRun(Plan(workflow, choices), tuple(range(inputs))), ways, expected, fleet).to_the_end()
+    return _Run(DagRun(Plan(workflow, choices), tuple(range(inputs))), ways, expected, fleet, hops).to_the_end()
+
+
+def moving_s(way: Way, hops: Hops) -> float:
+    """Seconds of one task that artifacts are moved for."""
+    return hops.moving_s(way.units) / way.tasks if way.tasks > 0 else 0.0
 
 
 class _Run:
-    def __init__(self, dag: DagRun, ways: Mapping[str, Way], expected: Mapping[str, Expected], fleet: Fleet) -> None:
-        self.dag, self.ways, self.expected = dag, ways, expected
+    def __init__(self, dag: DagRun, ways: Mapping[str, Way], expected: Mapping[str, Expected], fleet: Fleet, hops: Hops) -> None:
+        self.dag, self.ways, self.expected, self.hops = dag, ways, expected, hops
         self.now = 0.0
         self.going: list[_Work] = []
         self.pools: dict[str, _Pool] = {}
@@ -115,6 +124,11 @@ class _Run:
         return {h: min(1.0, self.capacity[h] / w) if w > 0 else 1.0 for h, w in wanted.items()}
 
     def _over(self, work: _Work) -> None:
+        if work.coming:
+            pool = self.pools[work.coming[0][0]]
+            pool.waiting.extend(work.coming)
+            self._take(pool)
+            return
         if work.task is None:
             pool = next(p for p in self.pools.values() if p.way is work.way)
             pool.free += work.way.slots
@@ -137,11 +151,13 @@ class _Run:
         return [None] * (floor((n + 1) * each + 0.5) - floor(n * each + 0.5))
 
     def _ready(self, tasks: Sequence[Task], cause: str) -> None:
+        """They get to their workers one hand over later, those of a stage together."""
+        by_stage: dict[str, list[Task]] = {}
         for task in tasks:
             self.why[task[0]] = cause
-            self.pools[task[0]].waiting.append(task)
-        for name in dict.fromkeys(t[0] for t in tasks):
-            self._take(self.pools[name])
+            by_stage.setdefault(task[0], []).append(task)
+        for name, coming in by_stage.items():
+            self.going.append(_Work(self.ways[name], self.hops.hand_over_s, 0.0, coming=tuple(coming)))
 
     def _take(self, pool: _Pool) -> None:
         while pool.free > 0 and pool.waiting:
@@ -149,8 +165,9 @@ class _Run:
             pool.free -= 1
             self.spans.setdefault(task[0], [self.now, self.now])
             way = pool.way
-            cores = way.cpu_s / way.service_s if way.on_cpu and way.service_s > 0 else 0.0
-            self.going.append(_Work(way, way.service_s + HOP_S, cores, task))
+            around_s = self.hops.next_s + moving_s(way, self.hops)
+            cores = way.cpu_s / (way.service_s + around_s) if way.on_cpu and way.service_s > 0 else 0.0
+            self.going.append(_Work(way, way.service_s + around_s, cores, task))
 
     def _critical(self) -> tuple[str, ...]:
         if not self.spans:

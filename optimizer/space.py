@@ -13,6 +13,7 @@ from ..planner.axes import Shape, shapes
 from .fleet import Fleet, Key
 from .goals import Axis, Goal
 from .hardware import catalogue, split
+from .hops import Hops
 from .paths import any_of, voted
 from .prices import Prices
 from .problem import Arc, Problem
@@ -42,6 +43,7 @@ class World(Struct, frozen=True):
     profiles: Profiles
     workloads: Workloads
     prices: Prices
+    hops: Hops = Hops()
 
 
 class Space(Struct, frozen=True):

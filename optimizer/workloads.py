@@ -19,6 +19,7 @@ from ..bus.values import Stage, StageReport, Workflow, Workload
 from ..planner.axes import shapes
 from ..planner.calls import defaults
 from .amounts import count, followed, prior, share
+from .hops import MOVED_S
 
 REMEMBERED = 20
 """Jobs that weigh against a new one."""
@@ -178,7 +179,7 @@ def _refined(before: Workload, stage: Stage, report: StageReport, inputs: Mappin
     def mean(old: float | None, new: float) -> float:
         return new if old is None or not before.samples else old + w * (new - old)
 
-    seen = {u: v for u, v in report.units.items() if isfinite(v) and v >= 0}
+    seen = {u: v for u, v in report.units.items() if isfinite(v) and v >= 0 and u != MOVED_S}  # how long it took is no amount of work
     # of next to nothing no rate can be told: it would be next to infinite
     given = {u: v for u, v in inputs.items() if isfinite(v) and v > LEAST}
     if len(given) > 1:  # nobody knows which of them it came from

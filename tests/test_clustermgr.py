@@ -244,8 +244,8 @@ def test_a_stage_is_loaded_for_when_it_will_start_and_not_sooner(manager: Manage
     """Its load takes 5 s; the stages before it take 100 s each."""
     (msg,) = manager.hear(planned(task_s=100.0))
     assert [d.implementation for d in msg.instances] == ["split"]
-    assert [(d.verb, d.code, d.text) for d in msg.decisions] == [("start", "needed", "1 tasks of 1 jobs now")]
-    assert msg.reasons == ("+ split for Split: 1 tasks of 1 jobs now",)
+    assert [(d.verb, d.code, d.text) for d in msg.decisions] == [("start", "needed", "1 task of 1 job now")]
+    assert msg.reasons == ("+ split for Split: 1 task of 1 job now",)
     manager.hear(progress((0, 1), (0, None), (0, 1), released="one"))
     seen = manager.wait(150.0)
     assert seen == ["split", "hear split"], "the second stage at the 10 % quantile of its start, the third not yet"

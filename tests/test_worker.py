@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from murakkab.actors.core import ActorBug, Command, Do, Event, Heard, Outcome, Replayed, Resumed, Send, Take, Wake, Woke
 from murakkab.actors.errands import Measure, Ran, Readings, RunTask, Started, StartInstance, StopInstance, WatchInstance
-from murakkab.actors.worker import BEAT_EVERY_S, DELIVERIES_MAX, LEAK_FACTOR, RESULTS_MAX, Worker
+from murakkab.actors.worker import BEAT_EVERY_S, BEAT_FIRST_S, DELIVERIES_MAX, LEAK_FACTOR, RESULTS_MAX, Worker
 from murakkab.agents.library import Implementation
 from murakkab.agents.machine import Machine
 from murakkab.bus.messages import (
@@ -150,7 +150,9 @@ def test_a_restarted_worker_knows_what_is_desired_from_the_bus() -> None:
     commands = host.on(Resumed())
     assert errands(commands, StartInstance) == [StartInstance(want("x").instances[0])]
     assert errands(commands, Measure)
-    assert Wake(BEAT_EVERY_S, "beat") in commands
+    assert Wake(BEAT_FIRST_S, "beat") in commands
+    waits = [c.after_s for _ in range(8) for c in host.on(Woke("beat")) if isinstance(c, Wake) and c.key == "beat"]
+    assert waits == [0.2, 0.4, 0.8, 1.6, *[BEAT_EVERY_S] * 4], "often at first: who starts at the same time may miss one"
     assert errands(host.on(Resumed()), Measure) == [], "a reconnect starts no second heartbeat"
 
 

@@ -53,11 +53,16 @@ Node = tuple[str, list[str], float, str]
 
 def sleep(name: str, ms: float, *sources: str, depth: int = 0) -> Stage:
     """A stage of Sleep tasks that wait for all of `sources`."""
-    return Stage(name, "Sleep", tuple(Edge(f"after{i}", s) for i, s in enumerate(sources)), depth, args={"ms": ms})
+    return Stage(name, "Sleep", after(sources), depth, args={"ms": ms})
 
 
 def spread(name: str, n: int, *sources: str) -> Stage:
-    return Stage(name, "Spread", tuple(Edge(f"after{i}", s) for i, s in enumerate(sources)), many=True, args={"n": n})
+    return Stage(name, "Spread", after(sources), many=True, args={"n": n})
+
+
+def after(sources: Sequence[str]) -> tuple[Edge, ...]:
+    """Both agents take `after`, and then p0, p1 …"""
+    return tuple(Edge(f"p{i - 1}" if i else "after", s) for i, s in enumerate(sources))
 
 
 def one(ms: float) -> Workflow:
