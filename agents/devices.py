@@ -12,13 +12,14 @@ import psutil
 from ..bus.messages import Device
 
 
-def cpu_device() -> Device:
-    """All cores as one device. `busy` is the mean since the last look; the first look gives 0."""
+def cpu_device(memory_mb: int | None = None) -> Device:
+    """All cores as one device, with all memory or as much of it as we may take. `busy` is the mean since the last look; the first
+    look gives 0."""
     memory = psutil.virtual_memory()
     return Device(
         name=platform.processor() or platform.machine(),
         kind="cpu",
-        memory_mb=memory.total >> 20,
+        memory_mb=min(memory.total >> 20, memory_mb or memory.total >> 20),
         memory_used_mb=(memory.total - memory.available) >> 20,
         busy=psutil.cpu_percent(interval=None) / 100,
     )

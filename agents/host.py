@@ -332,7 +332,7 @@ class Instances:
                 rss[name] = psutil.Process(held.process.pid).memory_info().rss >> 20
             except psutil.Error:
                 continue
-        return Readings((cpu_device(), *gpus), note, rss, self.machine.revoked_in_s())
+        return Readings((cpu_device(self.machine.memory_mb), *gpus), note, rss, self.machine.revoked_in_s())
 
 
 def _meaning(code: int) -> str:

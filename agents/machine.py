@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ..optimizer.hardware import MARKETS, Market
 
-MARKET, USD, REVOCATION = "MURAKKAB_MARKET", "MURAKKAB_USD_PER_HOUR", "MURAKKAB_REVOCATION_FILE"
+MARKET, USD, REVOCATION, MEMORY = "MURAKKAB_MARKET", "MURAKKAB_USD_PER_HOUR", "MURAKKAB_REVOCATION_FILE", "MURAKKAB_MEMORY_MB"
 
 NOTICE_S = 120.0
 """Of a notice that does not say when: what AWS gives its spot instances."""
@@ -21,12 +21,13 @@ class BadSetting(ValueError):
 
 
 class Machine(Struct, frozen=True):
-    """`notice` is a file that appears when the machine will be taken away; its text is in how many seconds (120 when it says none), as
+    """`memory_mb` is how much of its memory we may count on, where that is less than all. `notice` is a file that appears when the machine will be taken away; its text is in how many seconds (120 when it says none), as
     clouds' metadata services say it."""
 
     market: Market = "on-demand"
     usd_per_hour: float | None = None
     notice: Path | None = None
+    memory_mb: int | None = None
 
     def revoked_in_s(self) -> float | None:
         """Seconds until the end, once there is a notice."""
@@ -55,4 +56,7 @@ def machine(environ: Mapping[str, str]) -> Machine:
         usd = -1.0
     if usd is not None and not (isfinite(usd) and usd >= 0):
         raise BadSetting(f"{USD}={text[:40]} is not a number of at least 0")
-    return Machine(market, usd, Path(environ[REVOCATION]) if environ.get(REVOCATION) else None)
+    text = environ.get(MEMORY, "")
+    if text and not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise BadSetting(f"{MEMORY}={text[:40]} is not a whole number of megabytes above 0")
+    return Machine(market, usd, Path(environ[REVOCATION]) if environ.get(REVOCATION) else None, int(text) if text else None)

@@ -15,7 +15,7 @@ from murakkab.actors.main import classes, look_around
 from murakkab.agents import host as host_module
 from murakkab.agents import library, power
 from murakkab.agents.check import agent_problem, implementation_problem
-from murakkab.agents.devices import freest, gpu_devices
+from murakkab.agents.devices import cpu_device, freest, gpu_devices
 from murakkab.agents.host import Instances
 from murakkab.agents.library import Implementation
 from murakkab.agents.machine import BadSetting, Machine, machine
@@ -50,11 +50,19 @@ def test_what_is_said() -> None:
         ({"MURAKKAB_USD_PER_HOUR": "cheap"}, "MURAKKAB_USD_PER_HOUR=cheap is not a number of at least 0"),
         ({"MURAKKAB_USD_PER_HOUR": "-1"}, "MURAKKAB_USD_PER_HOUR=-1 is not a number of at least 0"),
         ({"MURAKKAB_USD_PER_HOUR": "nan"}, "MURAKKAB_USD_PER_HOUR=nan is not a number of at least 0"),
+        ({"MURAKKAB_MEMORY_MB": "much"}, "MURAKKAB_MEMORY_MB=much is not a whole number of megabytes above 0"),
+        ({"MURAKKAB_MEMORY_MB": "0"}, "MURAKKAB_MEMORY_MB=0 is not a whole number of megabytes above 0"),
     ],
 )
 def test_what_cannot_be_meant(environ: Mapping[str, str], says: str) -> None:
     with pytest.raises(BadSetting, match=f"^{re.escape(says)}$"):
         machine(environ)
+
+
+def test_memory_that_may_be_counted_on() -> None:
+    assert machine({"MURAKKAB_MEMORY_MB": "700"}).memory_mb == 700
+    assert cpu_device(700).memory_mb == 700
+    assert cpu_device(1 << 40).memory_mb == cpu_device().memory_mb, "never more than there is"
 
 
 def test_a_notice_is_a_file(tmp_path: Path) -> None:
