@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from msgspec import Struct, field
 
 from ..agents.library import Implementation
-from ..bus.messages import Desired, HostHeartbeat
+from ..bus.messages import Desired, HostHeartbeat, Instance
 from .arrivals import Stakes
 from .forecast import Key, Need
 
@@ -58,18 +60,34 @@ class Target(Struct, frozen=True):
     look_s: float = float("inf")
 
 
-class Host(Struct, frozen=True):
+@dataclass(frozen=True)
+class Host:
     """One living host: its last heartbeat, what it shall have by the newest word to it, and the states of that."""
 
     beat: HostHeartbeat
     has: tuple[Desired, ...] = ()
 
+    @cached_property
+    def offers(self) -> frozenset[Key]:
+        return frozenset((o.agent, o.implementation, o.hardware) for o in self.beat.offers)
+
+    @cached_property
+    def instances(self) -> dict[str, Instance]:
+        return {i.id: i for i in self.beat.instances}
+
     def state(self, instance: str) -> str:
         """loading, warm, ...; "asked" for what the host has not begun."""
-        return next((i.state for i in self.beat.instances if i.id == instance), "asked")
+        return self.instances[instance].state if instance in self.instances else "asked"
 
     def busy(self, instance: str) -> bool:
-        return any(i.id == instance and i.busy > 0 for i in self.beat.instances)
+        return instance in self.instances and self.instances[instance].busy > 0
+
+    def ill(self, key: Key) -> str:
+        """Why its instance of a pool does not run, if it does not."""
+        for i in self.beat.instances:
+            if i.state in ("failed", "quarantined") and (i.agent, i.implementation, i.hardware) == key:
+                return f"{i.implementation} on {self.beat.host}: {i.error}"
+        return ""
 
 
 class Cluster(Struct, frozen=True):

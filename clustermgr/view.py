@@ -186,11 +186,7 @@ class View:
         kinds: tuple[Regular, ...],
         now: float,
     ) -> Pool:
-        able = [
-            Room.of(h.beat)
-            for h in hosts
-            if h.beat.revoked_at is None and any((o.agent, o.implementation, o.hardware) == key for o in h.beat.offers)
-        ]
+        able = [Room.of(h.beat) for h in hosts if h.beat.revoked_at is None and key in h.offers]
         places = sum(room.places(row, key[2]) for room in able)
         on_cpu = not any(name == split(key[2])[0] for room in able for name, _ in room.devices.values())
         needs = tuple(n if n.work_s else replace(n, work_s=n.tasks * row.work_s) for n in needs)  # where its plan was missed

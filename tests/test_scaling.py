@@ -17,7 +17,7 @@ from murakkab.clustermgr.arrivals import Stakes
 from murakkab.clustermgr.forecast import Key, Need
 from murakkab.clustermgr.policy import policy, wait_usd_per_s
 from murakkab.clustermgr.reactive import Reactive, always_on
-from murakkab.clustermgr.room import MEMORY_SHARE, Room
+from murakkab.clustermgr.room import Room
 from murakkab.clustermgr.scaling import Scaled, key_of, scale
 from murakkab.clustermgr.state import Cluster, Host, Pool, Target
 
@@ -277,7 +277,12 @@ def test_no_decision_exceeds_capacity_and_every_unmet_demand_has_a_reason(hosts:
     for host in hosts:
         mine = done.hosts[host.beat.host]
         assert len({d.id for d in mine}) == len(mine)
-        assert sum(LIBRARY[d.agent, d.implementation].memory_mb for d in mine) <= MEMORY_SHARE * Room.of(host.beat).left_mb / MEMORY_SHARE
+        pinned = [
+            d for d in host.has if key_of(d) in targets and key_of(d) in host.offers and (host.busy(d.id) or host.state(d.id) == "loading")
+        ]
+        assert {d.id for d in pinned} <= {d.id for d in mine}, "what loads or works is never taken away"
+        fixed_mb = sum(LIBRARY[d.agent, d.implementation].memory_mb for d in pinned)
+        assert sum(LIBRARY[d.agent, d.implementation].memory_mb for d in mine) <= max(fixed_mb, Room.of(host.beat).left_mb)
         for d in mine:
             assert key_of(d) in {(o.agent, o.implementation, o.hardware) for o in host.beat.offers}
     for key, target in targets.items():
@@ -295,5 +300,5 @@ def test_no_decision_exceeds_capacity_and_every_unmet_demand_has_a_reason(hosts:
 @given(HOSTS, TARGETS)
 def test_placing_again_changes_nothing(hosts: list[Host], targets: dict[Key, Target]) -> None:
     once = scaled(targets, *hosts)
-    again = scaled(targets, *(structs.replace(h, has=once.hosts[h.beat.host]) for h in hosts))
+    again = scaled(targets, *(Host(h.beat, once.hosts[h.beat.host]) for h in hosts))
     assert {h: {d.id for d in i} for h, i in again.hosts.items()} == {h: {d.id for d in i} for h, i in once.hosts.items()}
