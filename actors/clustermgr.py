@@ -142,7 +142,7 @@ class ClusterManager:
             del self.hosts[host]
             self.silent[host] = None  # lost; what it shall have stays said, and holds when it comes back
         self.view.forget_silent(now)
-        yield from self._decide(now)
+        yield from self._decide_soon(now)
         yield from self._remind()
         yield Send(self._outlook(now))
         yield Wake(LOOK_EVERY_S, "look")
