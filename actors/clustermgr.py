@@ -138,11 +138,12 @@ class ClusterManager:
         yield from self._decide_soon(now)
 
     def _look(self, now: float) -> Iterator[Command]:
-        for host in [h for h, (at, _) in self.hosts.items() if now - at >= HOST_SILENT_S]:
+        lost = [h for h, (at, _) in self.hosts.items() if now - at >= HOST_SILENT_S]
+        for host in lost:
             del self.hosts[host]
             self.silent[host] = None  # lost; what it shall have stays said, and holds when it comes back
         self.view.forget_silent(now)
-        yield from self._decide_soon(now)
+        yield from self._decide(now) if lost else self._decide_soon(now)
         yield from self._remind()
         yield Send(self._outlook(now))
         yield Wake(LOOK_EVERY_S, "look")
