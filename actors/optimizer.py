@@ -23,6 +23,7 @@ from ..bus.messages import (
     PlansStale,
     Profile,
     ProfileKept,
+    SensitivityKept,
     Workload,
     WorkloadKept,
 )
@@ -77,8 +78,8 @@ def optimized(errand: Optimize) -> Plan | Refusal:
 
 class Optimizer:
     role: ClassVar[str] = "optimizer"
-    hears: ClassVar[tuple[type[Message], ...]] = (MakePlan, HostHeartbeat, JobResult, LibraryOffered, ProfileKept)
-    replays: ClassVar[tuple[type[Message], ...]] = (LibraryOffered, ProfileKept, WorkloadKept)
+    hears: ClassVar[tuple[type[Message], ...]] = (MakePlan, HostHeartbeat, JobResult, LibraryOffered, ProfileKept, SensitivityKept)
+    replays: ClassVar[tuple[type[Message], ...]] = (LibraryOffered, ProfileKept, WorkloadKept, SensitivityKept)
     works: ClassVar[tuple[type[Message], ...]] = ()
 
     def __init__(
@@ -126,6 +127,9 @@ class Optimizer:
                 return self._told(profile, now)
             case Replayed(msg=WorkloadKept(workload=workload)):
                 self.workloads.put(workload)
+                self.epoch += 1
+            case Heard(msg=SensitivityKept() as msg) | Replayed(msg=SensitivityKept() as msg):
+                self.workloads.sensed(msg.agent, msg.sensitivity)
                 self.epoch += 1
             case Outcome(errand=errand, error=error) if isinstance(made := getattr(errand, "msg", None), PlanMade):
                 return [Send(PlanRefused(job=made.job, error=error, seen=len(made.plan.workflow.stages)))]

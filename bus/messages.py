@@ -295,6 +295,18 @@ class WorkloadKept(Message, frozen=True, tag="workload_kept"):
     workload: Workload
 
 
+class SensitivityKept(Message, frozen=True, tag="sensitivity_kept"):
+    """How much a job's quality follows from an agent's, as `murakkab profile --sensitivity` measured.  worker -> optimizer (plans with it), observer"""
+
+    subject: ClassVar[str] = "mk.v1.sensitivity.{key}"
+    stream: ClassVar[str] = "PROFILES"
+    key: Id
+    agent: str
+    sensitivity: float
+    """0: the answer does not change with the agent's output; 1: as much as that."""
+    at: float = 0.0
+
+
 # --- tasks: conductor -> worker -> conductor ----------------------------------------------------------------------------
 
 
@@ -570,6 +582,7 @@ AnyMessage = (
     | PlansStale
     | ProfileKept
     | WorkloadKept
+    | SensitivityKept
     | TaskReady
     | TaskResults
     | HostHeartbeat

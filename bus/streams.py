@@ -14,6 +14,7 @@ from .messages import (
     LeaseHeld,
     LibraryOffered,
     ProfileKept,
+    SensitivityKept,
     TaskReady,
     TaskResults,
     WorkloadKept,
@@ -48,7 +49,7 @@ STREAMS: tuple[StreamSpec, ...] = (
     StreamSpec("RESULTS", (wildcard(TaskResults),), "workqueue"),
     StreamSpec("FLEET", (wildcard(DesiredInstances), wildcard(LibraryOffered), wildcard(ClusterOutlook)), per_subject=1),
     StreamSpec("INDEX", (wildcard(Indexed),), per_subject=1),
-    StreamSpec("PROFILES", (wildcard(ProfileKept), wildcard(WorkloadKept)), per_subject=1),
+    StreamSpec("PROFILES", (wildcard(ProfileKept), wildcard(WorkloadKept), wildcard(SensitivityKept)), per_subject=1),
     StreamSpec("LEASE", (wildcard(LeaseHeld),), per_subject=1, max_age_s=LEASE_TTL_S),
     StreamSpec("DEAD", (wildcard(DeadLetter),), max_age_s=7 * DAY_S, max_bytes=64 << 20),
 )

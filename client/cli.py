@@ -79,6 +79,12 @@ def parser() -> argparse.ArgumentParser:
     q.add_argument(
         "--limit", type=float, default=45.0, metavar="S", help="about how long one implementation may take (default: %(default)g s)"
     )
+    q.add_argument(
+        "--sensitivity",
+        default="",
+        metavar="JOB",
+        help="instead: run a finished job again with one stage changed at a time, and see what moves its answer",
+    )
     q.add_argument("--reps", type=int, default=5, metavar="N", help="how often each task is done at most (default: %(default)s)")
     q.add_argument(
         "--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations are measured too"

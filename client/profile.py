@@ -41,6 +41,7 @@ from ..profiling.power import Meter
 from ..profiling.summary import Summary, summary
 from ..profiling.table import cost, table
 from .locate import running_here
+from .sensitivity import sensitivity
 from .session import BadRequest
 from .system import home
 
@@ -51,6 +52,10 @@ Key = tuple[str, str]
 
 async def profile(args: argparse.Namespace) -> int:
     """Raises BadRequest for names, files and numbers that cannot be."""
+    if args.sensitivity:
+        if args.implementations or args.import_ or args.export:
+            raise BadRequest("--sensitivity JOB measures that job's stages: leave out implementations, --import and --export")
+        return await sensitivity(args)
     lib.with_mcp(os.environ)
     if not (args.limit > 0 and args.reps > 0):
         raise BadRequest("--limit (seconds an implementation) and --reps are larger than 0")
