@@ -47,5 +47,6 @@ def doctor(as_object: bool, nats: str) -> int:
             print(f"  {'missing' if reason else 'ok':<8} {name}{': ' + reason if reason else ''}")
         for problem in lib.problems():
             print(f"  left out {problem}")
-        print("Every agent has an implementation here." if not without else f"No implementation here for: {', '.join(without)}")
-    return 1 if without or (not server and not nats) else 0
+        every = "Every agent has an implementation here." if lib.agents() else "The library is empty: no job can be done here."
+        print(every if not without else f"No implementation here for: {', '.join(without)}")
+    return 1 if without or not lib.agents() or (not server and not nats) else 0

@@ -48,6 +48,8 @@ async def library(args: argparse.Namespace) -> int:
         notes += [f"host {said.host}: {problem}" for problem in said.problems]
     shown = [_agent(agent, shelf.implementations, system.beats, packages) for agent in shelf.library.agents.values()]
     print(json.dumps(shown) if args.json else "\n".join(_lines(shown)))
+    if not shown:
+        notes.append("the library is empty: no job can be done")
     for note in (*lib.problems(), *shelf.problems, *notes):
         print(f"murakkab: {note}", file=sys.stderr)
     return 0

@@ -146,6 +146,8 @@ def _price() -> Rates:
 
 def _unknown(name: str, rows: Sequence[Implementation]) -> str:
     there = sorted({r.name for r in rows} | {r.agent for r in rows})
+    if not there:
+        return "the library is empty: there is nothing to measure"
     lower = {one.lower(): one for one in there}
     near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)]
     near += [one for one in there if len(name) > 2 and name.lower() in one.lower() and one not in near][:3]

@@ -15,6 +15,8 @@ AXIS: dict[str, Axis] = {"MIN_COST": "cost", "MIN_LATENCY": "time", "MIN_ENERGY"
 UNIT: dict[Axis, str] = {"time": "s", "cost": "$", "energy": "Wh", "loss": ""}
 TOLERANCE = 0.05
 """Plans within this part of the best by one goal count as equal, and the next goal decides. Of quality it is an absolute part of `loss`."""
+TIES: tuple[Axis, ...] = ("cost", "energy", "time", "loss")
+"""What decides after the last goal, whose tolerance is given to these: nobody wants to pay twice for a run that is 1 % shorter."""
 
 
 class BadGoal(ValueError):
@@ -22,7 +24,7 @@ class BadGoal(ValueError):
 
 
 class Goal(Struct, frozen=True):
-    """One axis to make small, and how far from its best a plan may be for the sake of the next goal (0.05 is 5 %)."""
+    """One axis to make small, and how far from its best a plan may be for the sake of the next goal, or of `TIES` (0.05 is 5 %)."""
 
     axis: Axis
     tolerance: float = TOLERANCE

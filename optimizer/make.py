@@ -10,10 +10,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..bus.messages import Choice, Estimate, MakePlan, Plan, RunnerUp
-from .goals import Axis, Goal, goals
+from .goals import TIES, Axis, Goal, goals
 from .hops import Hops
 from .problem import NoSolution, Solution, Values, values
-from .reasons import moving, runner_up, why
+from .reasons import moving, plain, runner_up, why
 from .rewrite import Variant, as_it_is, variants
 from .schedule import Timeline, moving_s, timeline
 from .search import frontier, runners_up, search
@@ -125,7 +125,7 @@ def _infeasible(error: NoSolution, bounds: Mapping[Axis, float], spent_s: float)
     for axis, nearest in error.nearest.items():
         name, unit = BOUND_NAME[axis]
         gone = spent_s if axis == "time" else 0.0  # a deadline counts from the submission, as it was said
-        said, least = (f"${v:.3g}" if unit == "$" else f"{v:.3g} {unit}" for v in (bounds[axis] + gone, nearest + gone))
+        said, least = (f"${v}" if unit == "$" else f"{v} {unit}" for v in (plain(bounds[axis] + gone), plain(nearest + gone, up=True)))
         parts.append(f"{name} {said} cannot be met: the nearest is {least}")
     if not parts:
         return Infeasible("no plan within all of the bounds was found in the time that a search may take: loosen one of them")
@@ -135,13 +135,17 @@ def _infeasible(error: NoSolution, bounds: Mapping[Axis, float], spent_s: float)
 
 
 def _best(found: Sequence[Found], wanted: tuple[Goal, ...]) -> Found:
-    """As the search does within one variant: by the goals in order, each within its tolerance; then by the other axes; then what changes least."""
+    """By the goals in order, each within its tolerance, the last one too; then by `TIES`, to three digits; then what changes least.
+
+    The search of one variant gives up nothing of the last goal; here plans are compared that were run in thought, and a percent of time is
+    less than that can tell.
+    """
     left = list(found)
     for one in wanted:
         least = min(f.values.on(one.axis) for f in left)
         most = least + one.tolerance if one.axis == "loss" else least * (1 + one.tolerance)
         left = [f for f in left if f.values.on(one.axis) <= most + 1e-12]
-    rest: list[Axis] = [axis for axis in ("cost", "energy", "time", "loss") if all(g.axis != axis for g in wanted)]
+    rest = [axis for axis in TIES if all(g.axis != axis for g in wanted)]
     return min(
         left, key=lambda f: (*(float(f"{f.values.on(axis):.3g}") for axis in rest), len(f.variant.changes), f.values.on(wanted[0].axis))
     )

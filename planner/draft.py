@@ -119,6 +119,8 @@ def nearest(text: str, library: Library, n: int = 3) -> str:
     if best:
         return "nearest: " + "; ".join(f"{name} ({library.agents[name].summary.rstrip('.')})" for name in best)
     names = list(library.agents)
+    if not names:
+        return "the library is empty"
     return "the library has " + ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
