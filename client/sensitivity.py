@@ -1,7 +1,7 @@
 """`murakkab profile --sensitivity JOB`: which stage of a finished job moves its answer most, and most per dollar.
 
 The job's plan runs again here on its own inputs, once as it was and then with one stage changed at a time: by every other implementation
-of its agent that runs here, else with its output made worse (`profiling/perturb.py`). What was found is kept for the optimizer.
+of its agent that runs here, with other arguments, and with its output made worse (`profiling/perturb.py`). What was found is kept for the optimizer.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ import msgspec
 
 from ..actors.jobs import Job, inputs_of, stage_reports
 from ..agents import library
+from ..agents.types import artifacts_in
 from ..bus.artifacts import ArtifactMissing
 from ..bus.link import Link
-from ..bus.messages import Plan, SensitivityKept
+from ..bus.messages import Plan, SensitivityKept, Stage
 from ..bus.roles import address, inbox
 from ..bus.subjects import subject_of, token
 from ..bus.wire import encode
-from ..profiling.likeness import likeness
-from ..profiling.perturb import worse
+from ..profiling.likeness import extent, likeness
+from ..profiling.perturb import other_args, worse
 from ..profiling.replay import CannotReplay, Change, Played, Replay
-from ..profiling.sensitivity import Perturbed, Sensitivity, by_agent, summarized
+from ..profiling.sensitivity import SAME, Perturbed, Sensitivity, by_agent, summarized
 from .amounts import usd
 from .history import history
-from .locate import reach
+from .locate import reach, running_here
 from .session import BadRequest, Session
+from .system import home
 
 STORED_S = 15.0
 
@@ -45,10 +47,12 @@ async def sensitivity(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="murakkab-sensitivity-") as name:
         folder = Path(name)
         (folder / "artifacts").mkdir()
+        runs = bool(args.nats or os.environ.get("NATS_URL") or running_here(args.data, os.environ))
         async with reach(args.nats, args.data, os.environ) as url:
             job, plan = await _job(url, args.sensitivity, folder)
             found = await _measure(job, plan, folder, quiet=args.json)
-            where = await _keep(url, by_agent(found))
+            await _keep(url, by_agent(found))
+            where = f"the system at {url.rpartition('@')[2]}" if runs else str(args.data or home(os.environ) / "embedded")
     spent_s = time.perf_counter() - started
     if args.json:
         print(json.dumps({"job": job.name, "stages": msgspec.to_builtins(found), "kept": where, "took_s": round(spent_s, 3)}))
@@ -68,8 +72,9 @@ async def _job(url: str, name: str, folder: Path) -> tuple[Job, Plan]:
         if job.ended is None or job.ended.status != "done" or job.run is None:
             raise BadRequest(f"job '{name}' is {job.phase}: only a job that is done can be run again to compare with")
         _check(job.run.plan)
-        for given in job.submit.inputs:
-            await session.artifacts.fetch(session.tenant, given.media, folder / "artifacts")
+        found = [s.given for s in job.run.plan.workflow.stages]  # an index that was there before, say
+        for ref in (*(given.media for given in job.submit.inputs), *artifacts_in(found)):
+            await session.artifacts.fetch(session.tenant, ref, folder / "artifacts")
     except ArtifactMissing as error:
         raise BadRequest(f"an input of job '{name}' is no longer stored: {error}") from None
     finally:
@@ -105,7 +110,7 @@ async def _measure(job: Job, plan: Plan, folder: Path, quiet: bool) -> list[Sens
             raise BadRequest(f"job '{job.name}' could not be run again: {error}") from None
         chosen = {c.stage: c.implementation for c in plan.choices}
         for stage in plan.workflow.stages:
-            runs = [await _perturbed(replay, whole, change) for change in changes(stage.agent, stage.name, chosen[stage.name])]
+            runs = [await _perturbed(replay, whole, change) for change in changes(stage, chosen[stage.name])]
             found.append(summarized(stage.name, stage.agent, chosen[stage.name], spent.get(stage.name, 0.0), runs))
     finally:
         said("")
@@ -113,28 +118,34 @@ async def _measure(job: Job, plan: Plan, folder: Path, quiet: bool) -> list[Sens
     return found
 
 
-def changes(agent: str, stage: str, implementation: str) -> list[Change]:
-    """The stage by every other implementation that runs here; its output made worse as well."""
+def changes(stage: Stage, implementation: str) -> list[Change]:
+    """The stage by every other implementation that runs here, with other arguments, and with its output made worse."""
+    agent = library.agents()[stage.agent]
     others = [
         row.name
         for row in library.implementations().values()
-        if row.agent == agent and row.name != implementation and not row.spawns and not library.missing(row, os.environ)
+        if row.agent == stage.agent and row.name != implementation and not row.spawns and not library.missing(row, os.environ)
     ]
-    return [*(Change(stage, name) for name in others), Change(stage, degrade=worse)]
+    return [
+        *(Change(stage.name, name) for name in others),
+        *(Change(stage.name, args=args) for args in other_args(agent.args, agent.levers, stage.args)),
+        Change(stage.name, degrade=worse),
+    ]
 
 
 async def _perturbed(replay: Replay, whole: Played, change: Change) -> Perturbed:
     how = f"by {change.implementation}" if change.implementation else "a third left out"
+    if change.args:
+        how = ", ".join(f"{name}={value:g}" for name, value in change.args.items())
     try:
         now = await replay.run(change)
     except CannotReplay as error:
         return Perturbed(change.stage, how, 1.0, 1.0, str(error))
-    return Perturbed(
-        change.stage, how, likeness(whole.outputs[change.stage], now.outputs[change.stage]), likeness(whole.answer, now.answer)
-    )
+    alike = extent if change.args else likeness  # other arguments look at less or more, and elsewhere: what counts is how much
+    return Perturbed(change.stage, how, alike(whole.outputs[change.stage], now.outputs[change.stage]), likeness(whole.answer, now.answer))
 
 
-async def _keep(url: str, found: dict[str, float]) -> str:
+async def _keep(url: str, found: dict[str, float]) -> None:
     link = await Link.open(address(url, "worker", os.environ), "murakkab-sensitivity", inbox=inbox("worker"))
     refused: list[str] = []
     try:
@@ -147,7 +158,6 @@ async def _keep(url: str, found: dict[str, float]) -> str:
         await link.close()
     if refused:
         raise OSError(f"the system refused {len(refused)} of {len(found)} sensitivities: {refused[0]}")
-    return f"the system at {url.rpartition('@')[2]}"
 
 
 def lines(found: Sequence[Sensitivity]) -> list[str]:
@@ -162,4 +172,6 @@ def lines(found: Sequence[Sensitivity]) -> list[str]:
 
 
 def _run(r: Perturbed) -> str:
-    return f"{r.how}: {r.error}" if r.error else f"{r.how}: {r.own:.2f}, {r.answer:.2f}"
+    if r.error or r.own >= SAME:
+        return f"{r.how}: {r.error or 'nothing changed'}"
+    return f"{r.how}: {r.own:.2f}, {r.answer:.2f}"

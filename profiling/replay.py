@@ -16,6 +16,7 @@ from typing import Any
 from ..actors.run import DagRun
 from ..agents.library import Implementation
 from ..bus.messages import Index, Plan
+from .likeness import new
 from .process import Crashed, Probe, TaskFailed
 
 Rows = Mapping[tuple[str, str], Implementation]
@@ -27,16 +28,17 @@ class CannotReplay(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One stage with another implementation, or with its output made worse."""
+    """One stage with another implementation, with other arguments, or with its output made worse."""
 
     stage: str
     implementation: str = ""
+    args: Mapping[str, Any] = field(default_factory=dict)
     degrade: Callable[[Any], Any] | None = None
 
 
 @dataclass(slots=True)
 class Played:
-    """What one run gave: the job's answer, and every stage's outputs in the order of their indexes."""
+    """What one run gave: the job's answer, and of every stage's outputs what the stage itself said, in the order of their indexes."""
 
     answer: list[Any]
     outputs: dict[str, list[Any]]
@@ -61,7 +63,10 @@ class Replay:
         while ready:
             name, index = ready.popleft()
             ready += dag.done(name, index, await self._task(dag, name, index, change if change and change.stage == name else None))
-        outputs = {name: [run.output[i] for i in sorted(run.output)] for name, run in dag.stages.items()}
+        outputs = {
+            name: [new(run.output[i], [dag.inputs_of(name, i), self.inputs]) for i in sorted(run.output)]
+            for name, run in dag.stages.items()
+        }
         return Played(dag.answer(), outputs)
 
     async def _task(self, dag: DagRun, name: str, index: Index, change: Change | None) -> Any:
@@ -69,13 +74,16 @@ class Replay:
         implementation = (change.implementation if change else "") or run.choice.implementation
         row = self.rows[run.stage.agent, implementation]
         inputs = dag.inputs_of(name, index)
-        key = json.dumps([run.stage.agent, implementation, inputs, run.stage.args], sort_keys=True)
+        args = {**run.stage.args, **(change.args if change else {})}
+        key = json.dumps([run.stage.agent, implementation, inputs, args], sort_keys=True)
         if key not in self.known:
             self.said(f"{name} by {implementation}")
             try:
                 probe = await self._probe(row)
-                self.known[key] = (await probe.call(inputs, dict(run.stage.args), row.timeout_s)).output
+                self.known[key] = (await probe.call(inputs, args, row.timeout_s)).output
             except (Crashed, TaskFailed) as error:
+                if isinstance(error, Crashed) and (gone := self._probes.pop((row.agent, row.name), None)):
+                    await gone.stop()  # another change may need it: it starts anew
                 raise CannotReplay(f"stage '{name}' ({implementation}): {error}") from None
         output = self.known[key]
         return change.degrade(output) if change and change.degrade else output

@@ -14,8 +14,8 @@ from murakkab.agents import library
 from murakkab.bus.messages import SensitivityKept
 from murakkab.client.sensitivity import lines
 from murakkab.optimizer.prices import Prices
-from murakkab.profiling.likeness import likeness
-from murakkab.profiling.perturb import worse
+from murakkab.profiling.likeness import extent, facts, likeness, new
+from murakkab.profiling.perturb import other_args, worse
 from murakkab.profiling.sensitivity import MOST, Perturbed, by_agent, sensitivity, summarized
 
 JSON = st.recursive(
@@ -46,6 +46,73 @@ def test_likeness_is_one_of_the_same_and_the_same_both_ways(a: Any, b: Any) -> N
 )
 def test_likeness(one: Any, other: Any, alike: float) -> None:
     assert likeness(one, other) == pytest.approx(alike)
+
+
+@given(JSON, JSON)
+def test_what_is_alike_is_at_least_as_alike_in_extent(a: Any, b: Any) -> None:
+    assert likeness(a, b) <= extent(a, b) + 1e-12
+    assert extent(a, b) <= 1.0
+
+
+def test_a_quarter_of_the_pictures_is_a_quarter_wherever_they_are() -> None:
+    few, many = {"times_s": [2.0]}, {"times_s": [0.5, 1.5, 2.5, 3.5]}
+    assert extent(few, many) == pytest.approx(0.4), "F1 of one among four"
+    assert likeness(few, many) == 0.0
+
+
+SCENE = {"number": 1, "name": "a.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("output", "inputs", "left"),
+    [
+        pytest.param({"text": "hi", "scene": SCENE}, {"audio": {"scene": SCENE}}, {"text": "hi"}, id="what is handed on"),
+        pytest.param(
+            {"text": "hi", "scene": SCENE}, {"audio": {"scene": {**SCENE, "number": 2}}}, {"text": "hi", "scene": SCENE}, id="changed"
+        ),
+        pytest.param(
+            [SCENE, {"number": 2}], [SCENE, {"number": 2}, {"number": 3}], [SCENE, {"number": 2}], id="a choice among what was given"
+        ),
+        pytest.param({"best": SCENE}, [SCENE], {"best": SCENE}, id="nothing else would be left"),
+    ],
+)
+def test_what_a_stage_itself_says(output: Any, inputs: Any, left: Any) -> None:
+    assert new(output, inputs) == left
+
+
+@given(JSON, JSON)
+def test_of_an_output_with_facts_some_are_left(output: Any, inputs: Any) -> None:
+    assert bool(list(facts(new(output, inputs)))) == bool(list(facts(output)))
+    assert new(output, []) == output
+
+
+def closer(**more: Any) -> dict[str, Any]:
+    return {
+        "properties": {"every_s": {"type": "number", "default": 1.0, "x-closer": 0.25, **more}, "width": {"type": "integer", "default": 3}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "levers", "args", "tried"),
+    [
+        pytest.param(closer(), {}, {}, [{"every_s": 4.0}], id="from as far away again"),
+        pytest.param(closer(), {}, {"every_s": 0.25}, [{"every_s": 1.0}], id="a close look becomes the usual one"),
+        pytest.param(closer(maximum=2.0), {}, {}, [{"every_s": 2.0}], id="no farther than may be"),
+        pytest.param(closer(maximum=1.0), {}, {}, [], id="as far as may be already"),
+        pytest.param(closer(), {}, {"every_s": "often"}, [], id="no number"),
+        pytest.param(
+            {"properties": {"paths": {"type": "integer"}}}, {"paths": (1, 3, 5)}, {"paths": 3}, [{"paths": 1}, {"paths": 5}], id="levers"
+        ),
+        pytest.param({}, {}, {}, [], id="no arguments"),
+    ],
+)
+def test_other_arguments(schema: Any, levers: Any, args: Any, tried: Any) -> None:
+    assert other_args(schema, levers, args) == tried
+
+
+def test_the_stages_of_our_own_library_that_can_look_from_farther_do() -> None:
+    agent = library.agents()["FrameExtractor"]
+    assert other_args(agent.args, agent.levers, {}) == [{"every_s": 4.0}]
 
 
 @given(JSON)
