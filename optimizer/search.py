@@ -18,6 +18,8 @@ from .search_table import Table, meets
 
 NEAREST_S = 0.3
 """To say what could be met instead, however long it took to find that nothing can."""
+RESERVE = 0.04
+"""Of the time: a solver sees a little late that it is over, and then the plan is looked over once more."""
 SMALL = 200
 """Deviations that `runners_up` looks at in pairs."""
 
@@ -25,10 +27,13 @@ SMALL = 200
 def search(problem: Problem, limit_s: float = 0.5) -> Solution:
     """The best plan that was found within `limit_s`, and a bound. Raises NoSolution when no plan meets the bounds."""
     began = perf_counter()
-    until = began + limit_s
+    until = began + limit_s * (1 - RESERVE)
     table = Table(problem)
     caps: dict[Axis, float] = dict(problem.bounds)
     first = minimise(table, problem.goals[0].axis, caps, until)
+    for more in (4, 16):  # that nothing was found in time does not say that there is nothing
+        if first.picks is None and not first.exact:
+            first = minimise(table, problem.goals[0].axis, caps, perf_counter() + more * limit_s)
     if first.picks is None:
         raise NoSolution(_nearest(table, caps, perf_counter() + NEAREST_S))
     picks = first.picks

@@ -6,110 +6,61 @@ the bound, all others staying as they are; so a step looks at every move, and ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
 
 from .goals import Axis
 from .search_table import Table, meets
+from .search_walk import Network, Walk
 
-TIRED = 3
-"""Rounds without a better plan after which the search for one by detours ends."""
-
-
-class Slack:
-    """The longest ways through the network, for one plan."""
-
-    def __init__(self, table: Table, picks: Sequence[int]) -> None:
-        self.table = table
-        self.head = [0.0] * table.events
-        self.tail = [0.0] * table.events
-        times = [o[p].time for o, p in zip(table.options, picks, strict=True)]
-        lasts = [times[stage][part] if stage >= 0 else 0.0 for _, _, stage, part in table.arcs]
-        for (source, target, _, _), length in zip(table.arcs, lasts, strict=True):
-            end = self.head[source] + length
-            if end > self.head[target]:
-                self.head[target] = end
-        for (source, target, _, _), length in zip(reversed(table.arcs), reversed(lasts), strict=True):
-            rest = self.tail[target] + length
-            if rest > self.tail[source]:
-                self.tail[source] = rest
-
-    def through(self, stage: int, option: int, arcs: Sequence[tuple[int, int, int]]) -> float:
-        """The longest way through any arc of a stage, if it were done so."""
-        time = self.table.options[stage][option].time
-        return max((self.head[s] + time[part] + self.tail[t] for s, t, part in arcs), default=0.0)
-
-
-def arcs_of(table: Table) -> list[list[tuple[int, int, int]]]:
-    """By stage: (source, target, part)."""
-    found: list[list[tuple[int, int, int]]] = [[] for _ in table.options]
-    for source, target, stage, part in table.arcs:
-        if stage >= 0:
-            found[stage].append((source, target, part))
-    return found
+STEP = 50
+"""A fiftieth of the stages moves before all moves are sorted anew."""
+TRIED = 3
+"""Quicker options of one stage that a detour tries, the cheapest first."""
 
 
 def descend(table: Table, axis: Axis, caps: Mapping[Axis, float], picks: Sequence[int], until_s: float) -> list[int]:
     """From a plan within the caps to one that no single move improves on a sum (`axis`), or as far as the clock allows."""
-    best, arcs, deadline = list(picks), arcs_of(table), caps["time"]
-    open_to = set(range(len(best)))
-    while perf_counter() < until_s:
-        slack = Slack(table, best)
+    walk = Walk(Network(table), picks)
+    _descend(walk, axis, caps, range(len(table)), until_s)
+    return walk.picks
+
+
+def _descend(walk: Walk, axis: Axis, caps: Mapping[Axis, float], stages: Iterable[int], until_s: float) -> None:
+    """Moves of these stages, and of those whose slack that changes, as long as any saves something."""
+    deadline, open_to = caps["time"], set(stages)
+    while open_to and perf_counter() < until_s:
         moves: list[tuple[float, int, int]] = []
-        for i in list(open_to):
-            options, now = table.options[i], best[i]
-            least, before = getattr(options[now], axis), slack.through(i, now, arcs[i])
-            any_better = False
-            for p, option in enumerate(options):
-                gain = least - getattr(option, axis)
+        for i in open_to:
+            options, now = walk.table.options[i], walk.picks[i]
+            least = getattr(options[now], axis)
+            gains = [(least - getattr(option, axis), p) for p, option in enumerate(options)]
+            if all(gain <= 1e-15 for gain, _ in gains):
+                continue
+            before = walk.through(i, now)
+            for gain, p in gains:
                 if gain <= 1e-15:
                     continue
-                any_better = True
-                through = slack.through(i, p, arcs[i])
+                through = walk.through(i, p)
                 if meets(through, deadline):
                     used = max(through - before, 0.0) / (deadline - before) if deadline > before else 0.0
                     moves.append((gain / (used + 1e-3), i, p))
-            if not any_better:
-                open_to.discard(i)
         moves.sort(reverse=True)
-        taken = _take(table, caps, best, arcs, moves, deadline)
-        if not taken:
-            return best
-    return best
-
-
-def _take(
-    table: Table,
-    caps: Mapping[Axis, float],
-    best: list[int],
-    arcs: Sequence[Sequence[tuple[int, int, int]]],
-    moves: Sequence[tuple[float, int, int]],
-    deadline: float,
-) -> int:
-    """Makes the best moves in turn, each checked against what those before it have used; a few at a time, then all is measured anew."""
-    taken, moved = 0, set()
-    slack = Slack(table, best)
-    for _, i, p in moves:
-        if i in moved:
-            continue
-        if taken and not meets(slack.through(i, p, arcs[i]), deadline):
-            continue
-        before, best[i] = best[i], p
-        if table.within(best, caps):
-            taken += 1
+        open_to, moved = set(), set()
+        for n, (_, i, p) in enumerate(moves):
+            if i in moved or not walk.keeps(i, p, caps):
+                continue
             moved.add(i)
-            slack = Slack(table, best)
-            if taken >= max(1, len(best) // 50):
+            open_to |= walk.move(i, p) | {i}
+            if len(moved) >= max(1, len(walk.picks) // STEP):  # what they were sorted by is of before: soon it is sorted anew
+                open_to |= {j for _, j, _ in moves[n:]}
                 break
-        else:
-            best[i] = before
-    return taken
 
 
 def windows(table: Table, axis: Axis, at: Sequence[float], slip: float = 1e-9) -> list[int]:
     """For each stage the option that is best on a sum among those that fit between its events as a linear programme has placed them; the
     quickest where none does."""
-    arcs = arcs_of(table)
+    arcs = Network(table).of_stage
     picks = []
     for i, options in enumerate(table.options):
         fit = [p for p, o in enumerate(options) if all(o.time[part] <= at[t] - at[s] + slip * max(1.0, at[t]) for s, t, part in arcs[i])]
@@ -120,31 +71,25 @@ def windows(table: Table, axis: Axis, at: Sequence[float], slip: float = 1e-9) -
 
 def detour(table: Table, axis: Axis, caps: Mapping[Axis, float], picks: Sequence[int], until_s: float) -> list[int]:
     """Out of a dead end: one stage on the longest way is done quicker at a price, so that others may be done cheaper; kept when it pays."""
-    best = list(picks)
-    value, arcs = table.value(best, axis), arcs_of(table)
-    tired, start = 0, 0
-    while perf_counter() < until_s and tired < TIRED:
-        slack = Slack(table, best)
-        order = sorted(range(len(best)), key=lambda i: -slack.through(i, best[i], arcs[i]))
+    best, others = Walk(Network(table), picks), {a: c for a, c in caps.items() if a not in (axis, "time")}
+    better = True
+    while better and perf_counter() < until_s:
         better = False
-        for i in order[start : start + 40]:
+        for i in sorted(range(len(table)), key=lambda i: -best.through(i, best.picks[i])):
             if perf_counter() >= until_s:
                 break
-            own = table.options[i][best[i]]
-            quicker = [p for p, o in enumerate(table.options[i]) if all(o.time[k] <= own.time[k] for _, _, k in arcs[i]) and p != best[i]]
-            for p in sorted(quicker, key=lambda p: getattr(table.options[i][p], axis))[:2]:
-                tried = list(best)
-                tried[i] = p
-                if not table.within(tried, {a: c for a, c in caps.items() if a != axis}):
+            options, now = table.options[i], best.picks[i]
+            parts = {part for _, _, part in best.network.of_stage[i]}
+            quicker = [p for p, o in enumerate(options) if p != now and all(o.time[k] <= options[now].time[k] for k in parts)]
+            for p in sorted(quicker, key=lambda p: getattr(options[p], axis))[:TRIED]:
+                if not best.keeps(i, p, others):
                     continue
-                tried = descend(table, axis, caps, tried, until_s)
-                now = table.value(tried, axis)
-                if now < value * (1 - 1e-9) and table.within(tried, caps):
-                    best, value, better = tried, now, True
+                tried = best.copy()
+                _descend(tried, axis, caps, tried.move(i, p) - {i}, until_s)
+                if tried.sums[axis] < best.sums[axis] * (1 - 1e-9):
+                    best, better = tried, True
                     break
-        tired = 0 if better else tired + 1
-        start = 0 if better else start + 40
-    return best
+    return best.picks
 
 
 def polish(table: Table, picks: Sequence[int], caps: Mapping[Axis, float], order: Sequence[Axis], until_s: float) -> list[int]:

@@ -7,7 +7,7 @@ is scaled to about 1, so that the solver's absolute tolerances mean the same in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -27,6 +27,17 @@ class Answer(Struct):
     x: list[list[float]] | None
     at: list[float] | None = None
     """Seconds of each event, where the problem has times."""
+    extra: list[list[float]] | None = None
+    """Of a linear programme: what each option costs more than the best at the prices of the optimum (reduced cost), in units of the axis."""
+
+
+class Box(Struct):
+    """A smaller programme within a model: `open_to[i]` are those of stage i's options that are left, in the order of the model's own;
+    `early` and `late` (seconds) hold every event, where the problem has times."""
+
+    open_to: Sequence[Sequence[int]]
+    early: Sequence[float] | None = None
+    late: Sequence[float] | None = None
 
 
 class Model:
@@ -153,8 +164,18 @@ class Model:
         self.starts = np.cumsum(starts, dtype=np.int32)
         self.index, self.value = np.asarray(col, dtype=np.int32)[order], np.asarray(val)[order]
 
-    def solve(self, limit_s: float, whole: bool, start: Sequence[int] | None = None, presolve: bool = True) -> Answer:
-        """`whole`: choose one option each, from `start` if there is one; else shares (a linear programme)."""
+    def solve(
+        self,
+        limit_s: float,
+        whole: bool,
+        start: Sequence[int] | None = None,
+        box: Box | None = None,
+        heuristics: bool = True,
+        watch: Callable[[Any], None] | None = None,
+    ) -> Answer:
+        """`whole`: choose one option each, from `start` if there is one; else shares (a linear programme). Without `heuristics` HiGHS only
+        proves, from what it is given: no search for plans of its own, and no restarts, which cost more than they save at these sizes.
+        `watch` gets the solver before it runs, so that another thread can end it by `cancelSolve`."""
         import highspy
 
         np = self.np
@@ -166,27 +187,57 @@ class Model:
         h.setOptionValue("mip_abs_gap", 1e-10)
         h.setOptionValue("mip_feasibility_tolerance", FEASIBLE)
         h.setOptionValue("primal_feasibility_tolerance", FEASIBLE)
-        if not presolve:
-            h.setOptionValue("presolve", "off")
+        if not heuristics:
+            h.setOptionValue("mip_heuristic_effort", 0.0)
+            h.setOptionValue("mip_allow_restart", False)
         kind = np.zeros(self.columns, dtype=np.int32)
         if whole:
             kind[: self.shares] = 1
+        lower, upper = self._bounds(box)
         h.passModel(
             self.columns, self.rows, len(self.value), int(highspy.MatrixFormat.kRowwise), int(highspy.ObjSense.kMinimize), self.offset,
-            self.price, np.zeros(self.columns), self.upper, self.low, self.high, self.starts, self.index, self.value, kind,
+            self.price, lower, upper, self.low, self.high, self.starts, self.index, self.value, kind,
         )  # fmt: skip
         if whole and start is not None:
             chosen = [self.first[i] + list(p).index(start[i]) for i, p in enumerate(self.open_to) if len(p) > 1 and start[i] in p]
             h.setSolution(len(chosen), np.asarray(chosen, dtype=np.int32), np.ones(len(chosen)))
+        if watch is not None:
+            h.HandleUserInterrupt = True
+            watch(h)
         h.run()
         state, info = h.getModelStatus(), h.getInfo()
         names = highspy.HighsModelStatus
         if state in (names.kInfeasible, names.kUnboundedOrInfeasible):
             return Answer("infeasible", float("inf"), None)
         bound = float(info.mip_dual_bound if whole else info.objective_function_value if state == names.kOptimal else -float("inf"))
-        x = at = None
+        x = at = extra = None
         if info.primal_solution_status == 2:
-            flat = h.getSolution().col_value
-            x = [list(flat[f : f + len(p)]) if len(p) > 1 else [1.0] for f, p in zip(self.first, self.open_to, strict=True)]
-            at = [v * self.clock for v in flat[self.at : self.at + self.events]] if self.events else None
-        return Answer("optimal" if state == names.kOptimal else "cut", bound * self.scale, x, at)
+            solution = h.getSolution()
+            x = self._by_stage(solution.col_value, 1.0)
+            at = [v * self.clock for v in solution.col_value[self.at : self.at + self.events]] if self.events else None
+            if not whole and state == names.kOptimal:
+                extra = self._by_stage([v * self.scale for v in solution.col_dual], 0.0)
+        return Answer("optimal" if state == names.kOptimal else "cut", bound * self.scale, x, at, extra)
+
+    def _by_stage(self, flat: Sequence[float], alone: float) -> list[list[float]]:
+        return [list(flat[f : f + len(p)]) if len(p) > 1 else [alone] for f, p in zip(self.first, self.open_to, strict=True)]
+
+    def _bounds(self, box: Box | None) -> tuple[Any, Any]:
+        """Of the columns, below and above."""
+        lower, upper = self.np.zeros(self.columns), self.upper
+        if box is None:
+            return lower, upper
+        upper = upper.copy()
+        for first, all_of_it, left in zip(self.first, self.open_to, box.open_to, strict=True):
+            if len(left) < len(all_of_it):
+                upper[first : first + len(all_of_it)] = 0.0
+                for p in left:
+                    upper[first + list(all_of_it).index(p)] = 1.0
+                if len(left) == 1:
+                    lower[first + list(all_of_it).index(left[0])] = 1.0
+        if self.events and box.early is not None and box.late is not None:
+            ends = slice(self.at, self.at + self.events)
+            lower[ends] = self.np.asarray(box.early) / self.clock
+            upper[ends] = self.np.maximum(self.np.asarray(box.late) / self.clock, lower[ends])
+            upper[self.at] = 0.0
+        return lower, upper

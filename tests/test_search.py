@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import product
+from time import perf_counter
 
 import pytest
 from hypothesis import assume, given, settings
@@ -13,6 +14,10 @@ from msgspec.structs import replace
 from murakkab.optimizer.goals import AXES, Axis, Goal
 from murakkab.optimizer.problem import Arc, NoSolution, Option, Problem, Values, simple, values
 from murakkab.optimizer.search import frontier, runners_up, search
+from murakkab.optimizer.search_model import Answer, Box, Model
+from murakkab.optimizer.search_prover import Prover
+from murakkab.optimizer.search_slices import box_of, cheap_enough, chosen, slices
+from murakkab.optimizer.search_table import Table
 
 AMOUNT = st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0])
 OPTION = st.builds(lambda a, b, c, e, q, u: Option((a, b), c, e, q, (u,)), AMOUNT, AMOUNT, AMOUNT, AMOUNT, AMOUNT, AMOUNT)
@@ -173,3 +178,87 @@ def test_a_deadline_that_nothing_keeps_names_the_nearest() -> None:
     with pytest.raises(NoSolution) as refused:
         search(replace(problem, bounds={"time": quick * 0.9}), 2.0)
     assert refused.value.nearest == {"time": pytest.approx(quick)}
+
+
+def modelled(problem: Problem) -> tuple[Table, Model, Answer]:
+    """A problem of least cost, its model, and its linear relaxation."""
+    table = Table(problem)
+    every = [range(len(o)) for o in table.options]
+    scale: dict[Axis, float] = {"time": max(problem.bounds["time"], 1.0), "cost": 1.0, "energy": 1.0, "loss": 1.0}
+    model = Model(table, "cost", problem.bounds, every, scale)
+    return table, model, model.solve(5.0, False)
+
+
+def quickest(table: Table) -> list[int]:
+    return [min(range(len(o)), key=lambda p: o[p].time[0]) for o in table.options]
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems(1), st.randoms(use_true_random=False))
+def test_what_the_relaxation_rules_out_is_in_no_better_plan(problem: Problem, dice: random.Random) -> None:
+    bound = dice.choice([v.time for v in everything(problem).values()])
+    problem = replace(problem, goals=(Goal("cost", 0.0),), bounds={"time": bound})
+    table, model, relaxed = modelled(problem)
+    within = [p for p in product(*(range(len(o)) for o in table.options)) if table.within(p, problem.bounds)]
+    known = dice.choice(within)
+    left = cheap_enough(model, relaxed, known, table.value(known, "cost"))
+    for picks in within:
+        if table.value(picks, "cost") < table.value(known, "cost") - 1e-6:
+            assert all(p in ps for p, ps in zip(picks, left, strict=True))
+
+
+@settings(deadline=None, max_examples=60)
+@given(problems(1), st.randoms(use_true_random=False))
+def test_a_slice_is_solved_as_if_by_brute_force(problem: Problem, dice: random.Random) -> None:
+    bound = dice.choice([v.time for v in everything(problem).values()])
+    problem = replace(problem, goals=(Goal("cost", 0.0),), bounds={"time": bound})
+    table, model, _ = modelled(problem)
+    within = [p for p in product(*(range(len(o)) for o in table.options)) if table.within(p, problem.bounds)]
+    known = dice.choice(within)
+    free = {i for i in range(len(table)) if dice.random() < 0.5}
+    open_to = [list(range(len(o))) if i in free else [known[i]] for i, o in enumerate(table.options)]
+    early, late = box_of(table, open_to, bound)
+    found = chosen(model, model.solve(5.0, True, known, Box(open_to, early, late), heuristics=False))
+    assert found is not None
+    same = [p for p in within if all(i in free or p[i] == known[i] for i in range(len(table)))]
+    assert table.within(found, problem.bounds)
+    assert table.value(found, "cost") == pytest.approx(min(table.value(p, "cost") for p in same), abs=1e-6)
+
+
+def test_slices_save_and_keep_the_deadline() -> None:
+    problem = layered(500, 4)
+    table, model, relaxed = modelled(problem)
+    start = quickest(table)
+    found = slices(model, relaxed, problem.bounds, start, perf_counter() + 20.0, rounds=2)
+    assert table.within(found, problem.bounds)
+    assert table.value(found, "cost") < 0.9 * table.value(start, "cost")
+    assert table.value(found, "cost") >= relaxed.bound - 1e-6
+    assert slices(model, relaxed, problem.bounds, start, perf_counter() + 20.0, enough=lambda: True) == start
+
+
+def test_a_prover_can_be_stopped_and_its_bound_holds() -> None:
+    problem = layered(24, 6)
+    _, model, relaxed = modelled(problem)
+    best = search(problem, 20.0)
+    assert best.exact
+    full = Prover(model, perf_counter() + 20.0).answer()
+    assert relaxed.bound - 1e-6 <= full.bound <= best.values.cost + 1e-6
+    stopped = Prover(model, perf_counter() + 20.0).answer(wait=False)
+    assert stopped.bound <= best.values.cost + 1e-6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_thirty_stages_are_solved_and_always_the_same(seed: int) -> None:
+    problem = layered(30, seed)
+    found = search(problem, 20.0)
+    assert found.exact
+    assert found.bound == pytest.approx(found.values.cost, rel=1e-6)
+    assert search(problem, 20.0).picks == found.picks
+
+
+def test_out_of_time_is_not_out_of_plans() -> None:
+    problem = layered(400, 7)
+    found = search(problem, 1e-6)
+    assert found.values.time <= problem.bounds["time"] * (1 + 1e-6)
+    assert found.bound <= found.values.cost
+    assert not found.exact
