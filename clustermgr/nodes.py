@@ -1,0 +1,140 @@
+"""Hosts as placement sees them: what they have, what is free, and what is there already. Made from heartbeats and from what is desired. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from ..agents.spec import Implementation
+from ..bus.messages import Desired, HostHeartbeat
+from ..optimizer.hardware import hardware_of, joined, split
+from .asks import Ask
+from .forecast import Key
+from .room import MEMORY_SHARE
+
+
+class Accelerator(Struct, frozen=True):
+    """One device. MB in all and free; of its compute, what is not promised yet, 0..1."""
+
+    hardware: str
+    memory_mb: float
+    free_mb: float
+    share: float = 1.0
+    id: str = ""
+
+
+class Node(Struct, frozen=True):
+    host: str
+    cores: float
+    cores_free: float
+    memory_mb: float
+    free_mb: float
+    devices: tuple[Accelerator, ...] = ()
+    market: str = "on-demand"
+    artifacts: frozenset[str] = frozenset()
+    """Names of what is there already."""
+    group: str = ""
+    """Nodes of one group go away together; "" for alone."""
+    pools: frozenset[str] | None = None
+    """Those that it may run; None for any."""
+    has: Mapping[str, int] = {}
+    """Instances that it has, by pool."""
+
+    @property
+    def revocable(self) -> bool:
+        return self.market != "on-demand"
+
+
+def pool_of(key: Key) -> str:
+    return "/".join(key)
+
+
+def ask_of(key: Key, row: Implementation, *, cores: float | None = None, share: float = 0.0, spread: bool | None = None) -> Ask:
+    """An instance of a pool, by its row. Cores: by default its threads; 0 where stages may take turns on them. It is spread by default
+    where it may be revoked. On an accelerator its memory is the device's, as `Room` has it."""
+    base, market = split(key[2])
+    on = "" if base == "cpu" else base
+    return Ask(
+        pool=pool_of(key),
+        cores=float(row.threads) if cores is None else cores,
+        memory_mb=0.0 if on else float(row.memory_mb),
+        device=on,
+        device_mb=float(row.memory_mb) if on else 0.0,
+        share=share,
+        wants=_artifacts(row, loaded=True),
+        spread=market != "on-demand" if spread is None else spread,
+        market=market,
+    )
+
+
+def nodes_of(
+    beats: Iterable[HostHeartbeat],
+    desired: Mapping[str, Iterable[Desired]],
+    library: Mapping[tuple[str, str], Implementation],
+    shares: Mapping[Key, float] | None = None,
+) -> list[Node]:
+    """Hosts that stay, less what they shall have by `desired` (host to instances). Of several heartbeats of a host the newest counts.
+
+    Like `Room`, a memory is taken by declared needs up to `MEMORY_SHARE`. `shares` says what instances of a pool take of a device's compute,
+    nothing where it does not. A host that has less than is desired of it has nothing left, never less than that.
+    """
+    newest: dict[str, HostHeartbeat] = {}
+    for beat in beats:
+        if beat.host not in newest or beat.at > newest[beat.host].at:
+            newest[beat.host] = beat
+    return [
+        _node(newest[host], tuple(desired.get(host, ())), library, shares or {})
+        for host in sorted(newest)
+        if newest[host].revoked_at is None and not newest[host].leaving
+    ]
+
+
+def _node(
+    beat: HostHeartbeat,
+    desired: tuple[Desired, ...],
+    library: Mapping[tuple[str, str], Implementation],
+    shares: Mapping[Key, float],
+) -> Node:
+    memory_mb = MEMORY_SHARE * sum(max(0, d.memory_mb) for d in beat.devices if d.kind == "cpu")
+    cores_free, free_mb = float(beat.cores), memory_mb
+    ids = [d.id or str(n) for n, d in enumerate(beat.devices) if d.kind != "cpu"]
+    gpus = [d for d in beat.devices if d.kind != "cpu"]
+    classes = [hardware_of(d.name) for d in gpus]
+    totals = [MEMORY_SHARE * max(0, d.memory_mb) for d in gpus]
+    device_mb, share = list(totals), [1.0] * len(gpus)
+    for d in desired:
+        row, base = library.get((d.agent, d.implementation)), split(d.hardware)[0]
+        takes_mb = float(row.memory_mb if row else d.memory_mb)
+        cores_free -= row.threads if row else 0
+        ours = [n for n, c in enumerate(classes) if d.device == ids[n] or (not d.device and c == base)]
+        if ours:  # the host takes the freest where nobody said which
+            n = max(ours, key=lambda n: (device_mb[n], -n))
+            device_mb[n] -= takes_mb
+            share[n] -= shares.get((d.agent, d.implementation, d.hardware), 0.0)
+        else:
+            free_mb -= takes_mb
+    offered = [(o.agent, o.implementation, o.hardware) for o in beat.offers]
+    loaded = {(i.agent, i.implementation) for i in beat.instances if i.state in ("warm", "asleep", "draining")}
+    rows = {k[:2]: library[k[:2]] for k in offered if k[:2] in library}
+    return Node(
+        host=beat.host,
+        cores=float(beat.cores),
+        cores_free=max(0.0, cores_free),
+        memory_mb=memory_mb,
+        free_mb=max(0.0, free_mb),
+        devices=tuple(
+            Accelerator(classes[n], totals[n], max(0.0, device_mb[n]), max(0.0, min(1.0, share[n])), ids[n]) for n in range(len(gpus))
+        ),
+        market=beat.market,
+        artifacts=frozenset().union(*(_artifacts(row, loaded=key in loaded) for key, row in rows.items())),
+        pools=frozenset(pool_of((a, i, joined(split(h)[0], beat.market))) for a, i, h in offered),
+        has=Counter(pool_of((d.agent, d.implementation, d.hardware)) for d in desired),
+    )
+
+
+def _artifacts(row: Implementation, *, loaded: bool) -> frozenset[str]:
+    """Its weights on disk, and, once loaded, what the host's file cache has of it."""
+    names = ([row.weights] if row.weights else []) + ([f"loaded:{row.agent}/{row.name}"] if loaded else [])
+    return frozenset(names)
