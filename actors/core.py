@@ -104,6 +104,12 @@ class Settle(Struct, frozen=True):
     """Jobs: not before every record of them so far is stored."""
 
 
+class Return(Struct, frozen=True):
+    """Hand queued events back undone: the bus delivers them again in a moment, to whoever takes some."""
+
+    keys: tuple[str, ...]
+
+
 class Wake(Struct, frozen=True):
     """Come back to me later, as Woke(key). A stale wake-up is ignored by its key."""
 
@@ -125,7 +131,7 @@ class Take(Struct, frozen=True):
     upto: int
 
 
-Command = Send | Reply | Write | Settle | Wake | Do | Take
+Command = Send | Reply | Write | Settle | Return | Wake | Do | Take
 
 
 class Actor(Protocol):

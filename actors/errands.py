@@ -11,27 +11,52 @@ from .core import Errand
 
 
 class StartInstance(Errand, frozen=True):
-    """Start a process for an instance and load its model; the outcome is Started."""
+    """Start a process for an instance and load its model; the outcome is Started. `run` tells it from others of the same name."""
 
     instance: Desired
+    run: int = 0
 
 
 class Started(Struct, frozen=True):
     pid: int
     load_s: float
+    device: str = ""
+    """The accelerator that it was given."""
 
 
 class WatchInstance(Errand, frozen=True):
-    """Wait for the end of an instance's process; the outcome is its exit code."""
+    """Wait for the end of an instance's process; the outcome is how it ended, in words."""
 
     id: str
     pid: int
+    run: int = 0
 
 
 class StopInstance(Errand, frozen=True):
     """End an instance's process, by force if it does not go."""
 
     id: str
+    run: int = 0
+
+
+class CheckInstance(Errand, frozen=True):
+    """Ask an instance for a sign of life; the outcome is Checked, or an error when it gives none."""
+
+    id: str
+    run: int
+
+
+class Checked(Struct, frozen=True):
+    load: dict[str, float] = {}
+    """What its server has to do, where it tells: requests running and waiting, share of its cache in use."""
+
+
+class RestInstance(Errand, frozen=True):
+    """Put an instance to sleep, or wake it; an error says why it cannot."""
+
+    id: str
+    run: int
+    asleep: bool
 
 
 class RunTask(Errand, frozen=True):
@@ -41,6 +66,7 @@ class RunTask(Errand, frozen=True):
     instance: str
     key: str
     waited_cold_s: float = 0.0
+    run: int = 0
 
 
 class Ran(Struct, frozen=True):

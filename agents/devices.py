@@ -57,6 +57,7 @@ def gpu_devices() -> tuple[tuple[Device, ...], str]:
                 memory_used_mb=memory.used >> 20,
                 busy=_or_none(lambda h=handle: library.nvmlDeviceGetUtilizationRates(h).gpu / 100, library),
                 power_w=_or_none(lambda h=handle: library.nvmlDeviceGetPowerUsage(h) / 1000, library),
+                id=f"gpu{i}",
             )
         )
     return tuple(found), "" if found else "no GPU: NVML lists none"

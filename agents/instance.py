@@ -25,6 +25,7 @@ import msgspec
 from msgspec import Struct
 
 from ..bus import tracing
+from . import served
 from .interface import CALL, BadInput, Call, Files
 
 LINE_MAX = 64 << 20
@@ -41,14 +42,19 @@ class Setup(Struct):
     agent: str = ""
     implementation: str = ""
     spawns: bool = False
+    cores: tuple[int, ...] = ()
+    """That it may run on; () for any."""
 
 
 class CallIn(Struct):
+    """A task; or, where `control` says so, a question about the instance itself: "health", "sleep", "wake"."""
+
     n: int
-    inputs: dict[str, Any]
-    args: dict[str, Any]
+    inputs: dict[str, Any] = {}
+    args: dict[str, Any] = {}
     trace: str = ""
     job: str = ""
+    control: str = ""
 
 
 class Answer(Struct, omit_defaults=True):
@@ -61,6 +67,8 @@ class Answer(Struct, omit_defaults=True):
     bad_input: bool = False
     units: dict[str, float] = {}
     """What the model counted with `Call.count`."""
+    load: dict[str, float] = {}
+    """What its server has to do, in answer to "health"."""
 
 
 class Ready(Struct):
@@ -73,6 +81,24 @@ def die_with_parent() -> None:
     """On Linux, asks the kernel to end this process when its worker is gone, however that went."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def stay_on(cores: Sequence[int]) -> None:
+    """Keeps this process, and what it starts, on these cores of the machine. Raises ValueError for those that we do not have."""
+    if not cores:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise ValueError(f"cores {list(cores)} are wanted, and this system pins no process to cores")
+    ours = os.sched_getaffinity(0)
+    if missing := sorted(set(cores) - ours):
+        raise ValueError(f"cores {missing} are wanted; this host has {sorted(ours)}")
+    os.sched_setaffinity(0, cores)
+
+
+def first_to_go() -> None:
+    """When the machine runs out of memory, the kernel shall end a model rather than its worker: models are started anew."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("800")
 
 
 def _children_cpu_s() -> float:
@@ -96,6 +122,7 @@ class _Server:
         self.model: Any = getattr(importlib.import_module(module), name)(**setup.options)
         self.files = Files(Path(setup.folder))
         self.threads = ThreadPoolExecutor(max_workers=setup.slots)
+        self.side = ThreadPoolExecutor(max_workers=1)
         self.asynchronous = hasattr(self.model, "run_async")
         self.cpu_s = 0.0
         self.lines: list[bytes] = []
@@ -122,6 +149,37 @@ class _Server:
             now += _children_cpu_s()
         used, self.cpu_s = max(0.0, now - self.cpu_s), now
         return used
+
+    async def control(self, call: CallIn) -> None:
+        """About ourselves and the servers that our model runs. That we answer at all is half of our health. Never raises."""
+        work = {"health": self._health, "sleep": self._sleep, "wake": self._wake}.get(call.control, self._unknown)
+        try:
+            load = await asyncio.get_running_loop().run_in_executor(self.side, work)
+            self.write(Answer(call.n, load=load))
+        except Exception as error:
+            self.write(Answer(call.n, error=" ".join(str(error).split())[:2_000] or type(error).__name__))
+
+    def _health(self) -> dict[str, float]:
+        load: dict[str, float] = {}
+        for one in served.RUNNING:
+            for what, amount in one.health().items():
+                load[what] = load.get(what, 0.0) + amount
+        return load
+
+    def _sleep(self) -> dict[str, float]:
+        if not served.RUNNING:
+            raise RuntimeError("its model runs in the process itself, and has no sleep")
+        for one in served.RUNNING:
+            one.sleep()
+        return {}
+
+    def _wake(self) -> dict[str, float]:
+        for one in served.RUNNING:
+            one.wake()
+        return {}
+
+    def _unknown(self) -> dict[str, float]:
+        raise RuntimeError("an instance does not know how to do that")
 
     async def answer(self, call: CallIn) -> None:
         """Never raises: a failure is an answer too."""
@@ -160,6 +218,7 @@ async def _serve(out: int) -> int:
     tracing.setup(f"instance-{setup.agent}")
     start = time.perf_counter()
     try:
+        stay_on(setup.cores)
         server = _Server(setup, out)
         await loop.run_in_executor(None, server.model.load)
     except Exception as error:
@@ -172,7 +231,8 @@ async def _serve(out: int) -> int:
     decode = msgspec.json.Decoder(CallIn).decode
     tasks: set[asyncio.Task[None]] = set()
     while line := await reader.readline():
-        task = loop.create_task(server.answer(decode(line)))
+        call = decode(line)
+        task = loop.create_task(server.control(call) if call.control else server.answer(call))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     for task in tasks:
@@ -187,6 +247,7 @@ async def _serve(out: int) -> int:
 
 def main() -> None:
     die_with_parent()
+    first_to_go()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which ends us in good order
     # what libraries print must not get between the answers: the real standard output becomes ours alone
     out = os.dup(1)

@@ -48,4 +48,18 @@ def language_models(agent: str, entry: str, work_s: float) -> tuple[Implementati
             timeout_s=600.0,
             spawns=True,
         ),
+        Implementation(
+            "llama.cpp-server",
+            agent,
+            entry,
+            variable="MURAKKAB_LLAMACPP_PYTHON",
+            options={"engine": "llama.cpp"},
+            memory_mb=600,
+            threads=2,
+            quality=0.3,
+            work_s=work_s,
+            load_s=4.0,
+            timeout_s=300.0,
+            spawns=True,
+        ),
     )

@@ -1,4 +1,4 @@
-"""What a language model is to the agents: one question, one text. Three engines can be behind it."""
+"""What a language model is to the agents: one question, one text. Four engines can be behind it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from .interface import CALL
 
-ENGINES = ("ctranslate2", "openai", "vllm")
+ENGINES = ("ctranslate2", "openai", "vllm", "llama.cpp")
 
 
 class Engine(Protocol):
@@ -56,4 +56,8 @@ def make_engine(name: str) -> Engine:
         from .llm_vllm import VLLMEngine
 
         return VLLMEngine()
+    if name == "llama.cpp":
+        from .llm_llamacpp import LlamaCppEngine
+
+        return LlamaCppEngine()
     raise ValueError(f"no engine '{name}'; there are {', '.join(ENGINES)}")

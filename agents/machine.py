@@ -8,9 +8,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from ..bus.messages import Device
 from ..optimizer.hardware import MARKETS, Market
+from .declared import declared
 
 MARKET, USD, REVOCATION, MEMORY = "MURAKKAB_MARKET", "MURAKKAB_USD_PER_HOUR", "MURAKKAB_REVOCATION_FILE", "MURAKKAB_MEMORY_MB"
+DEVICES = "MURAKKAB_DEVICES"
 
 NOTICE_S = 120.0
 """Of a notice that does not say when: what AWS gives its spot instances."""
@@ -21,13 +24,15 @@ class BadSetting(ValueError):
 
 
 class Machine(Struct, frozen=True):
-    """`memory_mb` is how much of its memory we may count on, where that is less than all. `notice` is a file that appears when the machine will be taken away; its text is in how many seconds (120 when it says none), as
-    clouds' metadata services say it."""
+    """`memory_mb` is how much of its memory we may count on, where that is less than all. `notice` is a file that appears when the machine
+    will be taken away; its text is in how many seconds (120 when it says none), as clouds' metadata services say it. `devices` are those
+    that it has by its owner's word alone."""
 
     market: Market = "on-demand"
     usd_per_hour: float | None = None
     notice: Path | None = None
     memory_mb: int | None = None
+    devices: tuple[Device, ...] = ()
 
     def revoked_in_s(self) -> float | None:
         """Seconds until the end, once there is a notice."""
@@ -59,4 +64,8 @@ def machine(environ: Mapping[str, str]) -> Machine:
     text = environ.get(MEMORY, "")
     if text and not (text.isascii() and text.isdigit() and int(text) > 0):
         raise BadSetting(f"{MEMORY}={text[:40]} is not a whole number of megabytes above 0")
-    return Machine(market, usd, Path(environ[REVOCATION]) if environ.get(REVOCATION) else None, int(text) if text else None)
+    try:
+        devices = declared(environ.get(DEVICES, ""))
+    except ValueError as error:
+        raise BadSetting(f"{DEVICES}: {error}") from None
+    return Machine(market, usd, Path(environ[REVOCATION]) if environ.get(REVOCATION) else None, int(text) if text else None, devices)

@@ -139,6 +139,10 @@ class Server:
         consumer, msg = stream.consumers[name], stream.msgs.get(int(seq))
         if data == b"+WPI":
             consumer.extend(int(seq), self.clock.now)
+        elif data.startswith(b"-NAK"):
+            delay_s = json.loads(data.removeprefix(b"-NAK"))["delay"] / 1e9
+            consumer.hand_back(int(seq), self.clock.now + delay_s)
+            self.clock.after(delay_s + 1e-6, self._lease_over, consumer)
         elif msg is not None:
             consumer.settle(msg.seq)
             self.watcher.settled(stream_name, msg, refused=data != b"+ACK")

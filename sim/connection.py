@@ -39,6 +39,14 @@ class Subscription:
         if self in self.connection.subs:
             self.connection.subs.remove(self)
 
+    async def drain(self) -> None:
+        """No more from the server; what is under way still arrives."""
+        self.connection.server.unsubscribe(self)
+        if self in self.connection.subs:
+            self.connection.subs.remove(self)
+        await self.connection.flush()
+        self.gone = True
+
 
 class Connection:
     """Stands where the link expects `nats.aio.client.Client`."""

@@ -9,7 +9,19 @@ from random import Random
 from typing import Any
 
 from ..actors.core import Errand
-from ..actors.errands import Measure, Ran, Readings, RunTask, Started, StartInstance, StopInstance, WatchInstance
+from ..actors.errands import (
+    Checked,
+    CheckInstance,
+    Measure,
+    Ran,
+    Readings,
+    RestInstance,
+    RunTask,
+    Started,
+    StartInstance,
+    StopInstance,
+    WatchInstance,
+)
 from ..agents.library import Implementation
 from ..bus.messages import Device, TaskReady
 from .clock import Clock
@@ -22,6 +34,7 @@ class Running:
     """An instance's process."""
 
     pid: int
+    run: int
     slots: int
     ended: asyncio.Future[str]
     tasks: dict[int, TaskReady] = field(default_factory=dict)
@@ -43,7 +56,15 @@ class Host:
 
     @property
     def errands(self) -> dict[type[Errand], Any]:
-        return {StartInstance: self.start, WatchInstance: self.watch, StopInstance: self.stop, RunTask: self.run, Measure: self.measure}
+        return {
+            StartInstance: self.start,
+            WatchInstance: self.watch,
+            StopInstance: self.stop,
+            CheckInstance: self.check,
+            RestInstance: self.rest,
+            RunTask: self.run,
+            Measure: self.measure,
+        }
 
     def _chance(self, rate: float) -> bool:
         return rate > 0 and self.dice.random() < rate
@@ -56,10 +77,12 @@ class Host:
         if self._chance(self.faults.load_fails):
             raise RuntimeError("loading failed: simulated")
         self._pids += 1
-        before = self.instances.pop(wanted.id, None)
+        before = self.instances.get(wanted.id)
+        if before is not None and before.run > errand.run:
+            raise RuntimeError("it was ended while it was loading")
         if before is not None:
             _end(before, "replaced")
-        self.instances[wanted.id] = Running(self._pids, row.slots, asyncio.get_running_loop().create_future())
+        self.instances[wanted.id] = Running(self._pids, errand.run, row.slots, asyncio.get_running_loop().create_future())
         return Started(self._pids, took_s)
 
     async def watch(self, errand: WatchInstance, _: str) -> str:
@@ -69,15 +92,26 @@ class Host:
         return await asyncio.shield(held.ended)
 
     async def stop(self, errand: StopInstance, _: str) -> None:
-        held = self.instances.pop(errand.id, None)
-        if held is not None:
+        held = self.instances.get(errand.id)
+        if held is not None and held.run == errand.run:
+            del self.instances[errand.id]
             await asyncio.sleep(self.dice.uniform(0.0, 0.2))
             _end(held, "exit status 0")
+
+    async def check(self, errand: CheckInstance, _: str) -> Checked:
+        """One that hangs hangs in a task; here every process answers that is there."""
+        held = self.instances.get(errand.id)
+        if held is None or held.run != errand.run:
+            raise RuntimeError("its process is gone")
+        return Checked()
+
+    async def rest(self, errand: RestInstance, _: str) -> None:
+        raise RuntimeError("nothing simulated sleeps")
 
     async def run(self, errand: RunTask, _: str) -> Ran:
         task, start = errand.task, self.clock.wall
         held = self.instances.get(errand.instance)
-        if held is None:
+        if held is None or held.run != errand.run:
             return Ran(start, start, error="its instance is gone", lost=True)
         self._runs += 1
         n = self._runs

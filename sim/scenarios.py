@@ -8,12 +8,14 @@ from random import Random
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ..actors.tenants import Tenant
 from ..bus.messages import ArtifactRef, Edge, Input, Stage, SubmitJob, Workflow
 from ..planner.axes import BadWorkflow, shapes
 from .faults import Faults
 from .policy import RULE
 
 TENANTS = ("ann", "bob")
+FLOODS = "eve"
 WORDS = {
     "video": "List objects shown/mentioned in the videos",
     "question": "What does the speaker talk about?",
@@ -53,6 +55,10 @@ class Scenario(Struct):
     """Each host brings implementations of its own, the last one is had on the spot market; see moving.py."""
     away_s: float = 0.0
     """How long a host that was killed may stay away, but for the first; 0 is as long as any process."""
+    tenants: tuple[Tenant, ...] = ()
+    """What the conductor knows of them; others have weight 1 and no quota."""
+    flood: tuple[int, int] = (0, 0)
+    """How many small jobs a tenant of its own submits all at once."""
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -91,6 +97,12 @@ SCENARIOS: dict[str, Scenario] = {
     "gone": Scenario(
         kinds=("moves",), jobs=(1, 4), hosts=(3, 3), chaos_s=(20.0, 60.0), faults=Faults(crash_every_s=8.0), moving=True, away_s=20_000.0
     ),
+    # a tenant submits more than it may have, all at once, while two others go on
+    "flood": Scenario(
+        jobs=(2, 6),
+        flood=(40, 120),
+        tenants=(Tenant("ann", weight=2.0), Tenant(FLOODS, running_jobs=6, waiting_jobs=60, cores=0.5)),
+    ),
     "small-messages": Scenario(width=60, kinds=("spread", "diamond", "chain", "observe"), max_payload=8_000, jobs=(2, 6)),
 }
 
@@ -105,6 +117,10 @@ def draw(scenario: Scenario, dice: Random) -> list[list[Ask]]:
         job = _submit(kind, f"j{n}-{kind}", TENANTS[client], scenario, dice)
         cancel = dice.uniform(0, 10) if dice.random() < 0.15 else None
         asks[client].append(Ask(job, dice.uniform(0, 10) if dice.random() < 0.7 else 0.0, cancel))
+    if scenario.flood[1]:
+        at_s = dice.uniform(0, 5)
+        many = range(dice.randint(*scenario.flood))
+        asks.append([Ask(_submit(dice.choice(("chain", "spread")), f"e{n}-flood", FLOODS, scenario, dice), at_s) for n in many])
     return asks
 
 

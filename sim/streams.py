@@ -91,6 +91,11 @@ class Consumer:
         if seq in self.unsettled:
             self.unsettled[seq] = (now + self.ack_wait, self.unsettled[seq][1])
 
+    def hand_back(self, seq: int, until: float) -> None:
+        """Delivered again, from then on."""
+        if seq in self.unsettled:
+            self.unsettled[seq] = (until, self.unsettled[seq][1])
+
     def settle(self, seq: int) -> None:
         self.unsettled.pop(seq, None)
         self.again.pop(seq, None)

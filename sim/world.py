@@ -49,7 +49,7 @@ ACTORS: Makers = {"conductor": Conductor, "planner": PolicyPlanner, "optimizer":
 REVOKE_EVERY_S = 25.0
 KNOWN_S = 15.0
 MOVING: Makers = {"optimizer": ByTurns}
-UNAVAILABLE = frozenset({"openai-whisper/tiny.en", "clip", "openai-compatible", "vllm"})
+UNAVAILABLE = frozenset({"openai-whisper/tiny.en", "clip", "openai-compatible", "vllm", "llama.cpp-server"})
 """Implementations that simulated hosts do not offer: one of each agent is left."""
 BROUGHT = Implementation("brought-sleep", "Sleep", "simulated:Brought", slots=8, memory_mb=30, quality=1.0, work_s=0.0, load_s=0.1)
 """What the first host brings along: nobody else knows it but by the bus. It loads faster than ours, so it is what is chosen."""
@@ -155,7 +155,7 @@ class World:
         match role:
             case "conductor":
                 self._released = {}
-                return make(), {}
+                return make(self.rules.tenants, self.library), {}
             case "planner":
                 return make(Library(library.agents(), library.lattice())), Planning(self.dice).errands
             case "optimizer":

@@ -177,7 +177,7 @@ def test_a_wrong_address_is_refused_with_an_example(url: str) -> None:
 
 
 def test_an_unknown_engine_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no engine 'x'; there are ctranslate2, openai, vllm"):
+    with pytest.raises(ValueError, match=r"no engine 'x'; there are ctranslate2, openai, vllm, llama\.cpp"):
         make_engine("x")
 
 

@@ -14,7 +14,8 @@ import pytest
 from murakkab.actors.errands import Ran, RunTask
 from murakkab.actors.jobs import Job, stage_reports
 from murakkab.actors.planning import input_units
-from murakkab.actors.worker import Slots, Worker
+from murakkab.actors.slots import Slots
+from murakkab.actors.worker import Worker
 from murakkab.agents import llm_openai
 from murakkab.agents.instance import Answer
 from murakkab.agents.interface import CALL, Call, Files

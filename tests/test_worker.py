@@ -9,14 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from murakkab.actors.core import ActorBug, Command, Do, Event, Heard, Outcome, Replayed, Resumed, Send, Take, Wake, Woke
-from murakkab.actors.errands import Measure, Ran, Readings, RunTask, Started, StartInstance, StopInstance, WatchInstance
-from murakkab.actors.worker import BEAT_EVERY_S, BEAT_FIRST_S, DELIVERIES_MAX, LEAK_FACTOR, RESULTS_MAX, Worker
+from murakkab.actors.core import ActorBug, Command, Do, Event, Heard, Outcome, Replayed, Resumed, Return, Send, Take, Wake, Woke
+from murakkab.actors.errands import (
+    Checked,
+    CheckInstance,
+    Measure,
+    Ran,
+    Readings,
+    RestInstance,
+    RunTask,
+    Started,
+    StartInstance,
+    StopInstance,
+    WatchInstance,
+)
+from murakkab.actors.keeper import CHECK_EVERY_S, DRAIN_S
+from murakkab.actors.results import RESULTS_MAX
+from murakkab.actors.slots import CRASHES_MAX, QUARANTINE_S
+from murakkab.actors.worker import BEAT_EVERY_S, BEAT_FIRST_S, DELIVERIES_MAX, LEAK_FACTOR, Worker
 from murakkab.agents.library import Implementation
 from murakkab.agents.machine import Machine
 from murakkab.bus.messages import (
     Desired,
     DesiredInstances,
+    Device,
     HostHeartbeat,
     Offer,
     TaskDone,
@@ -52,11 +68,13 @@ class Host:
         self.pids = 0
         self.asked: list[RunTask] = []
         self.take: dict[str, int] = {}
+        self.returned: list[str] = []
 
     def on(self, event: Event) -> list[Command]:
         commands = list(self.worker.on(event, self.now))
         self.worker.check()
         self.asked += [c.errand for c in commands if isinstance(c, Do) and isinstance(c.errand, RunTask)]
+        self.returned += [k for c in commands if isinstance(c, Return) for k in c.keys]
         self.take.update({c.pool: c.upto for c in commands if isinstance(c, Take)})
         return commands
 
@@ -68,8 +86,9 @@ class Host:
 
     def started(self, name: str, error: str = "") -> list[Command]:
         desired = self.worker.instances[name].desired if name in self.worker.instances else want(name).instances[0]
+        run = self.worker.instances[name].run if name in self.worker.instances else 0
         self.pids += 1
-        return self.on(Outcome(StartInstance(desired), None if error else Started(self.pids, 0.5), error))
+        return self.on(Outcome(StartInstance(desired, run), None if error else Started(self.pids, 0.5), error))
 
     def ended(self, n: int, **what: Any) -> list[Command]:
         errand = next(a for a in self.asked if a.task.index == (n,))
@@ -77,7 +96,8 @@ class Host:
         return self.on(Outcome(errand, Ran(self.now - 1.0, self.now, **what)))
 
     def exited(self, name: str) -> list[Command]:
-        return self.on(Outcome(WatchInstance(name, self.worker.instances[name].pid), -9))
+        slots = self.worker.instances[name]
+        return self.on(Outcome(WatchInstance(name, slots.pid, slots.run), "killed by signal 9"))
 
     def report(self) -> list[Send]:
         return [c for c in self.on(Woke("results")) if isinstance(c, Send)]
@@ -364,6 +384,233 @@ def test_a_notice_that_is_withdrawn(warm: Host) -> None:
     assert [b.revoked_at for b in beats(commands)] == [None]
 
 
+def test_a_task_that_cannot_end_in_time_goes_to_others_at_once(warm: Host) -> None:
+    """Tasks take 20 s here: of two that run, one began 15 s ago and the other just now; a third waits. 12 s are left, less a margin."""
+    warm.give(9)
+    warm.now += 20.0
+    warm.ended(9)
+    warm.give(0)
+    warm.now += 15.0
+    warm.give(1)
+    warm.give(2)
+    warm.on(Outcome(Measure(), Readings((), revoked_in_s=12.0)))
+    assert warm.returned == ["k1", "k2"]
+    assert list(warm.worker.instances["x"].running) == ["k0"]
+    warm.give(3)
+    assert warm.returned == ["k1", "k2", "k3"], "what was under way already comes back likewise"
+    warm.now += 5.0
+    warm.ended(0)
+    (send,) = warm.report()
+    assert send.settles == ("k9", "k0")
+
+
+def test_what_is_not_done_shortly_before_the_end_goes_to_others(warm: Host) -> None:
+    warm.give(0)
+    commands = warm.on(Outcome(Measure(), Readings((), revoked_in_s=60.0)))
+    assert [c for c in commands if isinstance(c, Wake)] == [Wake(55.0, "handback")]
+    assert warm.returned == []
+    warm.now += 54.0
+    warm.on(Woke("handback"))
+    assert warm.returned == [], "an older wake-up, of a notice that was withdrawn"
+    warm.now += 1.0
+    warm.on(Woke("handback"))
+    assert warm.returned == ["k0"]
+    assert warm.ended(0) == [], "its outcome is nobody's any more"
+    assert warm.report() == []
+
+
+def test_a_task_that_was_handed_back_takes_its_slot_until_it_ends(warm: Host) -> None:
+    warm.give(0)
+    warm.on(Outcome(Measure(), Readings((), revoked_in_s=4.0)))
+    warm.now += 3.0
+    warm.on(Woke("handback"))
+    warm.on(Outcome(Measure(), Readings(())))
+    warm.give(1)
+    warm.give(2)
+    assert [a.task.index for a in warm.asked] == [(0,), (1,)]
+    warm.ended(0)
+    assert [a.task.index for a in warm.asked] == [(1,), (2,)]
+    assert warm.returned == ["k0"]
+
+
+def test_leaving_hands_back_what_waits_and_in_the_end_what_runs(warm: Host) -> None:
+    for n in range(3):
+        warm.give(n)
+    warm.on(Woke("leave"))
+    assert warm.returned == ["k2"]
+    warm.ended(0)
+    warm.on(Woke("abandon"))
+    assert warm.returned == ["k2", "k1"]
+
+
+def test_a_declared_device_is_never_measured(host: Host) -> None:
+    device = Device("toy-gpu", "gpu", 8000, 0, id="toy-gpu-0", declared=True)
+    host.on(Outcome(Measure(), Readings((device,))))
+    host.hear(DesiredInstances(host="h", version=1, instances=(Desired("x", "A", "two", "toy-gpu", device="toy-gpu-0"),)))
+    slots = host.worker.instances["x"]
+    host.on(Outcome(StartInstance(slots.desired, slots.run), Started(7, 0.5, "toy-gpu-0")))
+    host.on(Heard(task(0, "A-two-toy-gpu"), "k0", 1))
+    host.ended(0, cpu_s=0.3, energy_wh=0.5)
+    ((result,),) = [s.msg.results for s in host.report() if isinstance(s.msg, TaskResults)]
+    assert isinstance(result, TaskDone)
+    assert result.use.energy_how == "modelled"
+
+
+# --- what it is asked, and how it is looked after -----------------------------------------------------------------------------
+
+
+def checks(host: Host) -> list[CheckInstance]:
+    host.now += CHECK_EVERY_S
+    return errands(host.on(Woke("beat")), CheckInstance)
+
+
+def test_a_warm_instance_is_asked_for_a_sign_of_life(warm: Host) -> None:
+    assert errands(warm.on(Woke("beat")), CheckInstance) == [], "it has only just answered"
+    (check,) = checks(warm)
+    assert checks(warm) == [], "one question at a time"
+    warm.on(Outcome(check, Checked({"running": 2.0})))
+    (beat,) = beats(warm.on(Outcome(Measure(), Readings(()))))
+    assert [i.load for i in beat.instances] == [{"running": 2.0}]
+    (check,) = checks(warm)
+    commands = warm.on(Outcome(check, None, "no answer"))
+    assert errands(commands, StopInstance) == [StopInstance("x", check.run)]
+    assert (warm.states(), warm.worker.instances["x"].error) == ({"x": "failed"}, "no answer")
+
+
+def test_one_that_works_need_not_answer(warm: Host) -> None:
+    (check,) = checks(warm)
+    warm.give(0)
+    assert errands(warm.on(Outcome(check, None, "no answer")), StopInstance) == []
+    assert warm.states() == {"x": "warm"}
+
+
+def test_news_of_an_earlier_process_is_none(warm: Host) -> None:
+    (check,) = checks(warm)
+    warm.exited("x")
+    warm.on(Woke("restart:x"))
+    warm.started("x")
+    assert warm.on(Outcome(check, None, "no answer")) == []
+    assert warm.states() == {"x": "warm"}
+    assert errands(warm.on(Outcome(StartInstance(want("x").instances[0], check.run), Started(1, 0.5))), StopInstance) == [
+        StopInstance("x", check.run)
+    ]
+    assert warm.states() == {"x": "warm"}
+
+
+def test_a_late_failure_of_a_task_says_nothing_of_the_next_process(warm: Host) -> None:
+    warm.give(0)
+    warm.exited("x")
+    warm.on(Woke("restart:x"))
+    warm.started("x")
+    assert errands(warm.ended(0, error="gone", lost=True), StopInstance) == []
+    assert warm.states() == {"x": "warm"}
+
+
+def test_a_crash_loop_is_quarantined_and_tried_again_after_a_long_pause(host: Host) -> None:
+    host.hear(want("x"))
+    for _ in range(CRASHES_MAX - 1):
+        (wake,) = [c for c in host.started("x", "no weights") if isinstance(c, Wake)]
+        host.now += wake.after_s
+        host.on(Woke("restart:x"))
+    commands = host.started("x", "no weights")
+    assert [c for c in commands if isinstance(c, Wake)] == [Wake(QUARANTINE_S, "restart:x")]
+    (instance,) = beats(commands)[-1].instances
+    assert (instance.state, instance.failures) == ("quarantined", CRASHES_MAX)
+    assert instance.error == "it ended 6 times within 15 s with no task done; the last time: no weights"
+    assert errands(host.hear(want("x", version=2)), StartInstance) == []
+    host.now += QUARANTINE_S
+    assert errands(host.on(Woke("restart:x")), StartInstance)
+    commands = host.started("x", "no weights")
+    assert host.states() == {"x": "failed"}, "those ends are long ago"
+
+
+def test_what_does_its_work_between_its_crashes_is_in_no_loop(host: Host) -> None:
+    host.hear(want("x"))
+    for n in range(2 * CRASHES_MAX):
+        host.started("x")
+        host.give(n)
+        host.ended(n)
+        host.exited("x")
+        host.now += 60.0
+        host.on(Woke("restart:x"))
+    host.started("x")
+    assert host.states() == {"x": "warm"}
+
+
+def test_another_wish_for_the_same_name_is_another_process(warm: Host) -> None:
+    warm.give(0)
+    commands = warm.hear(DesiredInstances(host="h", version=2, instances=(Desired("x", "A", "two", "cpu", cores=(1,)),)))
+    assert errands(commands, StartInstance) == []
+    assert warm.states() == {"x": "draining"}
+    commands = warm.ended(0)
+    (stop,), (start,) = errands(commands, StopInstance), errands(commands, StartInstance)
+    assert (stop.run, start.run, start.instance.cores) == (0, 1, (1,))
+    assert warm.states() == {"x": "loading"}
+
+
+def test_wanted_again_it_need_not_go(warm: Host) -> None:
+    warm.give(0)
+    warm.hear(want(version=2))
+    warm.hear(want("x", version=3))
+    assert (warm.states(), warm.take[POOL]) == ({"x": "warm"}, 4)
+    warm.now += DRAIN_S
+    assert errands(warm.on(Woke("drain:x")), StopInstance) == []
+
+
+def test_a_drain_is_forced_after_its_grace(warm: Host) -> None:
+    warm.give(0)
+    assert Wake(DRAIN_S, "drain:x") in warm.hear(want(version=2))
+    warm.now += DRAIN_S
+    assert errands(warm.on(Woke("drain:x")), StopInstance) == [StopInstance("x")]
+    assert (warm.states(), warm.returned) == ({}, ["k0"])
+
+
+def test_tasks_that_nobody_here_will_do_go_back(warm: Host) -> None:
+    for n in range(3):
+        warm.give(n)
+    warm.hear(want(version=2))
+    assert warm.returned == ["k2"]
+    warm.give(3)
+    assert warm.returned == ["k2", "k3"], "a request of ours was still open"
+
+
+def asleep(version: int, *, so: bool = True) -> DesiredInstances:
+    return DesiredInstances(host="h", version=version, instances=(Desired("x", "A", "two", "cpu", asleep=so),))
+
+
+def test_sleep_waits_for_its_tasks_and_takes_none(warm: Host) -> None:
+    warm.give(0)
+    assert errands(warm.hear(asleep(2)), RestInstance) == []
+    (rest,) = errands(warm.ended(0), RestInstance)
+    assert (rest, warm.take[POOL]) == (RestInstance("x", 0, asleep=True), 0)
+    warm.on(Outcome(rest))
+    assert (warm.states(), warm.take[POOL]) == ({"x": "asleep"}, 0)
+    (wake,) = errands(warm.hear(asleep(3, so=False)), RestInstance)
+    assert wake == RestInstance("x", 0, asleep=False)
+    warm.give(1)
+    assert warm.asked == []
+    warm.on(Outcome(wake))
+    assert (warm.states(), warm.take[POOL]) == ({"x": "warm"}, 4)
+    assert [a.task.index for a in warm.asked] == [(1,)], "what came while it woke"
+
+
+def test_one_that_does_not_wake_is_started_anew(warm: Host) -> None:
+    (rest,) = errands(warm.hear(asleep(2)), RestInstance)
+    warm.on(Outcome(rest))
+    (wake,) = errands(warm.hear(asleep(3, so=False)), RestInstance)
+    commands = warm.on(Outcome(wake, None, "no answer"))
+    assert errands(commands, StopInstance) == [StopInstance("x")]
+    assert warm.worker.instances["x"].error == "it did not wake: no answer"
+
+
+def test_one_that_cannot_sleep_goes_on_working(warm: Host) -> None:
+    (rest,) = errands(warm.hear(asleep(2)), RestInstance)
+    commands = warm.on(Outcome(rest, None, "it has no sleep"))
+    assert errands(commands, RestInstance) == [], "it is not asked again"
+    assert (warm.states(), warm.take[POOL]) == ({"x": "warm"}, 4)
+    assert [i.error for i in beats(commands)[-1].instances] == ["it stays awake: it has no sleep"]
+
+
 # --- what goes wrong ------------------------------------------------------------------------------------------------------------
 
 
@@ -407,7 +654,8 @@ def test_tasks_that_wait_behind_a_crash_go_to_the_new_process(warm: Host) -> Non
 def test_a_start_that_fails_is_tried_again_after_growing_pauses(host: Host) -> None:
     host.hear(want("x"))
     pauses = []
-    for _ in range(10):
+    for _ in range(9):
+        host.worker.instances["x"].ends.clear()  # that many in so short a time are a crash loop: see below
         (wake,) = [c for c in host.started("x", "no weights") if isinstance(c, Wake)]
         pauses.append(wake.after_s)
         if wake.after_s:
@@ -415,7 +663,8 @@ def test_a_start_that_fails_is_tried_again_after_growing_pauses(host: Host) -> N
             assert errands(host.on(Woke("restart:x")), StartInstance) == [], "too early"
             host.now += wake.after_s / 2
         assert errands(host.on(Woke("restart:x")), StartInstance)
-    assert pauses == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
+    assert pauses == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    host.worker.instances["x"].ends.clear()
     (instance,) = beats(host.started("x", "no weights"))[-1].instances
     assert (instance.state, instance.error) == ("failed", "no weights")
     host.now += 60.0
@@ -545,9 +794,9 @@ def test_whatever_happens_every_delivery_is_settled_once(data: st.DataObject) ->
         while host.asked:
             host.ended(host.asked[0].task.index[0])
         settled += [k for s in host.report() for k in s.settles]
-        if len(settled) >= given_out and host.states() == {"x": "warm"}:
+        if len(settled) + len(host.returned) >= given_out and host.states() == {"x": "warm"}:
             break
-    assert sorted(settled) == sorted(f"k{n}" for n in range(given_out))
+    assert sorted([*settled, *host.returned]) == sorted(f"k{n}" for n in range(given_out)), "done here, or handed to others"
     assert host.states() == {"x": "warm"}
 
 

@@ -321,7 +321,7 @@ def test_vllm_starts_answers_counts_and_leaves_nothing_running(home: Path, monke
         assert seen["vllm:generation_tokens_total"] > 5
         strangers = VLLMEngine()
         strangers.port = engine.port
-        assert strangers._get("/v1/models")[0] == 401  # only we have the key
+        assert strangers.ask("GET", "/v1/models")[0] == 401  # only we have the key
     finally:
         engine.close()
     engine.close()

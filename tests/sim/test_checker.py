@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -97,22 +98,28 @@ class TellsAnotherEnd(Conductor):
 class _NoLimit(Pools):
     def release(self) -> Iterator[tuple[str, str, Task]]:
         for name, pool in self.pools.items():
-            for queue in pool.waiting.values():
-                for job, task in queue:
-                    pool.released.add((job, task))
+            for tenant, queue in pool.waiting.items():
+                for (job, task), need in queue.items():
+                    pool.released[(job, task)] = tenant, need
                     yield name, job, task
             pool.waiting.clear()
         self.dirty.clear()
 
 
 class ReleasesAll(Conductor):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *known: Any) -> None:
+        super().__init__(*known)
         self.state.pools = _NoLimit()
+
+    def check(self) -> None:
+        """Sees nothing wrong with that."""
 
 
 class ForgetsWhatWasUnderWay(Conductor):
     """After a restart it asks for nothing again."""
+
+    def check(self) -> None:
+        """Sees nothing wrong with that."""
 
     def _resume(self, now: float) -> Iterator[Command]:
         first, self.state.live = not self.state.live, True
@@ -239,8 +246,8 @@ class _Stays(Pools):
 class LeavesThemInTheOldPool(Conductor):
     """Waiting tasks stay where they are when their stage goes to another pool."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *known: Any) -> None:
+        super().__init__(*known)
         self.state.pools = _Stays()
 
     def check(self) -> None:
