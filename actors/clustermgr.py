@@ -72,6 +72,8 @@ class ClusterManager:
         self.decided_at = 0.0
         self.due_at = 0.0
         """When the next decision has been asked for; 0: none has."""
+        self.asked = 0
+        """How often one has been."""
 
     def on(self, event: Event, now: float) -> Iterable[Command]:
         match event:
@@ -85,7 +87,9 @@ class ClusterManager:
             case Heard(msg=JobResult(job=job)):
                 self.view.end(job, now)
                 return self._decide_soon(now)
-            case Woke(key="decide"):
+            case Woke(key=key) if key.startswith("decide"):
+                if key != f"decide-{self.asked}":  # a sooner one was asked for since; each that is heard asks for another
+                    return ()
                 self.due_at = 0.0
                 return self._decide(now)
             case Heard(msg=LibraryOffered() as msg):
@@ -169,7 +173,8 @@ class ClusterManager:
         """One decision is asked for at a time, the soonest."""
         if not self.due_at or now + after_s < self.due_at - 1e-6:
             self.due_at = now + after_s
-            yield Wake(after_s, "decide")
+            self.asked += 1
+            yield Wake(after_s, f"decide-{self.asked}")
 
     def _decide(self, now: float, say_again: str = "") -> Iterator[Command]:
         self.decided_at = now

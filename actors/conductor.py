@@ -23,6 +23,7 @@ from ..bus.messages import (
     JobProgress,
     JobRefused,
     JobResult,
+    LibraryOffered,
     ListJobs,
     MakePlan,
     Message,
@@ -43,14 +44,17 @@ from ..bus.messages import (
     WorkflowRefused,
 )
 from ..planner.request import refusal
+from .admission import Admission
 from .core import ActorBug, Command, Event, Heard, Outcome, Replayed, Reply, Resumed, Send, Settle, Wake, Woke, Write
 from .jobs import Job, replay
 from .planning import ask_key
-from .replanning import HOST_SILENT_S, Replanning
+from .replanning import HOST_SILENT_S
 from .run import Task
 
 SWEEP_EVERY_S = 2.0
 ATTEMPTS_MAX = 3
+LISTED_MAX = 200
+"""Running jobs in one answer, so that it fits into a message."""
 GRACE_S = 30.0
 """Added to a task's own time limit before the conductor gives its attempt up; workers give up first."""
 LOAD_PATIENCE_S = 60.0
@@ -58,9 +62,9 @@ LOAD_PATIENCE_S = 60.0
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
-class Conductor(Replanning):
-    """All jobs. `Planning` says how a job comes to its plan, `Replanning` how to another one, `Running` how its tasks are released and
-    how it ends."""
+class Conductor(Admission):
+    """All jobs. `Admission` says when a job's turn comes, `Planning` how it comes to its plan, `Replanning` how to another one, `Running`
+    how its tasks are released and how it ends."""
 
     role: ClassVar[str] = "conductor"
     hears: ClassVar[tuple[type[Message], ...]] = (
@@ -74,8 +78,9 @@ class Conductor(Replanning):
         PlanRefused,
         PlansStale,
         HostHeartbeat,
+        LibraryOffered,
     )
-    replays: ClassVar[tuple[type[Message], ...]] = (JobLog, JobResult)
+    replays: ClassVar[tuple[type[Message], ...]] = (JobLog, JobResult, LibraryOffered)
     works: ClassVar[tuple[type[Message], ...]] = (TaskResults,)
 
     def on(self, event: Event, now: float) -> Iterable[Command]:
@@ -90,8 +95,12 @@ class Conductor(Replanning):
             case Heard(msg=CancelJob() as msg, key=key):
                 return self._cancel(msg, key, now)
             case Heard(msg=ListJobs(tenant=tenant), key=key):
-                mine = tuple(j.progress() for j in self.state.jobs.values() if j.tenant == tenant)
-                return [Reply(key, JobList(jobs=mine))]
+                return [Reply(key, self._list(tenant))]
+            case Heard(msg=LibraryOffered() as msg):
+                return self._offered(msg, now)
+            case Replayed(msg=LibraryOffered() as msg):
+                self.shelf.offered(msg)
+                return ()
             case Heard(msg=(WorkflowMade() | WorkflowRefused() | WorkflowExtended() | PlanMade() | PlanRefused()) as msg):
                 return self._planned(msg, now)
             case Heard(msg=PlansStale(why=why)):
@@ -111,6 +120,7 @@ class Conductor(Replanning):
         return ()
 
     def check(self) -> None:
+        super().check()
         for name, job in self.state.jobs.items():
             if job.ended is not None:
                 raise ActorBug(f"job {name} has ended and is still among the running")
@@ -144,13 +154,21 @@ class Conductor(Replanning):
         if problem := refusal(msg):
             yield Reply(key, JobRefused(error=problem))
             return
+        if full := self._no_room(msg, now):
+            yield Reply(key, JobRefused(error=full))
+            return
         job = Job(replace(msg, job=name), now)
         self.state.jobs[name] = job
         yield Write(msg.tenant, name, Submitted(job.submit, now))
         yield Reply(key, JobAccepted(tenant=msg.tenant, job=name), after_records=name)
-        yield from self._ask(job, now)
+        yield from self._queue_up(job, now)
         if msg.deadline_s is not None:
             yield Wake(msg.deadline_s, f"deadline:{name}")
+
+    def _list(self, tenant: str) -> JobList:
+        """Those that run first; no more of them than an answer holds."""
+        mine = sorted((j for j in self.state.jobs.values() if j.tenant == tenant), key=lambda j: j.queued)
+        return JobList(jobs=tuple(j.progress() for j in mine[:LISTED_MAX]), more=max(0, len(mine) - LISTED_MAX))
 
     def _cancel(self, msg: CancelJob, key: str, now: float) -> Iterator[Command]:
         job = self.state.jobs.get(msg.job)
@@ -204,7 +222,8 @@ class Conductor(Replanning):
         task = (result.stage, result.index)
         if job.run.stages[result.stage].stage.many and not isinstance(result.output, list | tuple):
             return f"stage {result.stage} was to give a list and gave {type(result.output).__name__}"
-        self.state.pools.done(job.pool_of(result.stage), job.name, task)
+        self.state.pools.done(job.pool_of(result.stage), job.name, task, result.use.end - result.use.start)
+        self.shares.of(job.tenant).spent.add(result.use.cost_usd, result.use.end)
         for ready in job.count(host, result.stage, result.index, result.attempt, result.instance, result.output, result.use):
             self._enqueue(job, ready)
         return ""
@@ -273,6 +292,7 @@ class Conductor(Replanning):
             if job.ended is None and job.released:
                 yield from self._progress(job)
         yield from self._ask_again(now)
+        yield from self._look_at_tenants(now)
         yield from self._release(now)
 
     def _ill(self, job: Job, since: float) -> str:
@@ -290,6 +310,8 @@ class Conductor(Replanning):
             if job is None:
                 continue
             self.state.jobs[log.job] = job
+            if isinstance(record, Counted):
+                self.shares.of(job.tenant).spent.add(record.done.use.cost_usd, record.done.use.end)
             if job.ended is not None:
                 self._close(job, job.ended)
                 self.state.unsent[log.job] = job
@@ -305,12 +327,13 @@ class Conductor(Replanning):
         for job in self.state.unsent.values():  # perhaps on its way to the stream before the crash; the id makes it once
             yield from self._tell(job)
         self.state.unsent.clear()
-        for job in self.state.jobs.values():
+        for job in sorted(self.state.jobs.values(), key=lambda j: j.at):
             if job.submit.deadline_s is not None:
                 yield Wake(max(0.0, job.at + job.submit.deadline_s - now), f"deadline:{job.name}")
             if job.run is None:
-                yield from self._ask(job, now)
+                self._wait(job)
                 continue
+            self._goes_on(job)
             for task, waits in job.run.tasks():
                 if not waits and not job.is_done(task):
                     self._enqueue(job, task)

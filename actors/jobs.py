@@ -62,6 +62,8 @@ class Job:
     asks: int = 0
     ended: Ended | None = None
     progress_due: bool = False
+    queued: bool = False
+    """It is accepted, and waits for its tenant's turn; nobody has been asked to plan it."""
     observing: str = ""
     """The stage whose observation the planner has been asked about."""
     extension: Workflow | None = None
@@ -85,6 +87,8 @@ class Job:
     @property
     def asking(self) -> str:
         """What the planner or the optimizer is being asked; empty when nothing is."""
+        if self.queued:
+            return ""
         if self.phase in ("planning", "optimizing"):
             return self.phase
         return "extending" if self.extension is not None else "observing" if self.observing else ""

@@ -19,17 +19,18 @@ import msgspec
 from msgspec import Struct
 
 from ..agents import library
+from ..agents.cores import cores
 from ..agents.devices import gpu_devices
 from ..agents.instance import die_with_parent
 from ..agents.machine import BadSetting, machine
 from ..agents.offered import Interpreter, fitting, rows_of, this_interpreter, together
 from ..bus import metrics, tracing
-from ..bus.artifacts import Artifacts, make_bucket
+from ..bus.artifacts import Artifacts
 from ..bus.lease import Lease
 from ..bus.link import Link
 from ..bus.messages import LibraryOffered, Offer
+from ..bus.provision import provision, replicas
 from ..bus.roles import address, inbox
-from ..bus.streams import STREAMS
 from ..bus.subjects import token
 from ..clustermgr.policy import policy, wait_usd_per_s
 from ..optimizer.hardware import hardware_of, joined
@@ -44,7 +45,9 @@ from .optimizer import Optimizer
 from .optimizing import Searches
 from .planner import Planner
 from .proposing import Proposers
+from .pulse import Pulse, file_of
 from .shell import LEASE_S, Errands, Fenced, Shell
+from .tenant_file import tenants_of
 from .worker import Worker
 
 log = logging.getLogger("murakkab.actor")
@@ -75,6 +78,8 @@ async def run_actor(
             return
     if role == "worker":
         machine(environ)  # what its owner says wrongly of it is told before anything is waited for
+    if role == "conductor":
+        tenants_of(environ)
     tracing.setup(role)
     metrics.setup(role)
     gc.freeze()  # imports are for ever; and messages are short-lived trees without cycles, so looking for cycles can wait
@@ -85,17 +90,19 @@ async def run_actor(
         link.loop.add_signal_handler(number, stop.set)
     stopped = link.loop.create_task(stop.wait())
     close = contextlib.AsyncExitStack()
+    pulse = Pulse(file_of(environ), lambda: bool(link.nc.is_connected))
+    link.spawn(pulse.beat())
     try:
         ends: set[asyncio.Task[Any]] = {stopped}
         if role == "conductor":
-            lease = await _lead(link, data, stopped, environ)
+            lease = await _lead(link, data, stopped, environ, pulse)
             if lease is None:
                 return
             close.push_async_callback(_give_up, lease)
             ends.add(link.loop.create_task(_until_lost(lease)))
         actor, errands = _make(role, link, data, host, pythons, without, environ, close)
         shell = Shell(actor, link, errands, lease_s=float(environ.get("MURAKKAB_LEASE_S", LEASE_S)))
-        running = link.loop.create_task(shell.run())
+        running = link.loop.create_task(_run(shell, pulse))
         done, _ = await asyncio.wait({running, *ends}, return_when=asyncio.FIRST_COMPLETED)
         for task in done - {running, stopped}:
             task.result()
@@ -115,12 +122,14 @@ async def run_actor(
         metrics.shutdown()
 
 
-async def _lead(link: Link, data: Path, stopped: asyncio.Task[Any], environ: Mapping[str, str]) -> Lease | None:
+async def _lead(link: Link, data: Path, stopped: asyncio.Task[Any], environ: Mapping[str, str], pulse: Pulse) -> Lease | None:
     """Makes the streams, and waits until this conductor is the one; None when it is stopped before."""
-    for spec in STREAMS:
-        await link.ensure(spec)
-    for tenant in environ.get("MURAKKAB_TENANTS", "default").split(","):
-        await make_bucket(link, token(tenant.strip()))
+    try:
+        copies = replicas(environ)
+    except ValueError as error:
+        raise BadSetting(str(error)) from None
+    await provision(link, [t.name for t in tenants_of(environ)], copies)
+    pulse.state = "standing by"
     lease = Lease(link, "conductor", _identity(data))
     acquiring = link.loop.create_task(lease.acquire(lambda who: log.warning("conductor %s is at work; standing by", who)))
     await asyncio.wait({acquiring, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -129,6 +138,12 @@ async def _lead(link: Link, data: Path, stopped: asyncio.Task[Any], environ: Map
         return None
     acquiring.result()
     return lease
+
+
+async def _run(shell: Shell, pulse: Pulse) -> None:
+    await shell.start()
+    pulse.state = "working"
+    await shell.ended
 
 
 async def _until_lost(lease: Lease) -> None:
@@ -182,7 +197,7 @@ def _make(
             rows = library.implementations()
             return Optimizer(library.agents(), rows, _prices(environ), given(data, environ, rows)), searches.errands
         case "conductor":
-            return Conductor(), {}
+            return Conductor(tenants_of(environ), library.implementations()), {}
         case "clustermgr":
             try:
                 scaling = policy(environ.get("MURAKKAB_SCALING", "")), wait_usd_per_s(environ)
@@ -209,11 +224,6 @@ def _prices(environ: Mapping[str, str]) -> Prices:
         raise BadSetting(str(error)) from None
 
 
-def cores() -> int:
-    """Those that this process may use: fewer than the machine has in a container, or under taskset."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Host(Struct, frozen=True):
     """What this host can run, with all rows that say how."""
 
@@ -237,7 +247,7 @@ def look_around(host: str, pythons: tuple[str, ...], environ: Mapping[str, str],
         brings = together(brings, other.brings)
     for problem in brings.problems:
         log.warning("%s", problem)
-    gpus = tuple(dict.fromkeys(hardware_of(d.name) for d in gpu_devices()[0]))
+    gpus = tuple(dict.fromkeys(hardware_of(d.name) for d in (*gpu_devices()[0], *machine(environ).devices)))
     offers = tuple(Offer(*key, joined(h, market)) for key, row in rows.items() if key in can for h in classes(row, gpus))
     return Host(offers, rows, homes, fitting(brings))
 

@@ -22,8 +22,9 @@ from ..bus.messages import DeadLetter, JobLog, JobRefused, JobResult, Message, S
 from ..bus.streams import RESULTS_CONSUMER
 from ..bus.subjects import subject_of, token, wildcard
 from ..bus.wire import BadMessage, decode, encode
-from .core import Actor, Command, Do, Errand, Event, Heard, Outcome, Replayed, Reply, Resumed, Send, Settle, Take, Wake, Woke, Write
+from .core import Actor, Command, Do, Errand, Event, Heard, Outcome, Replayed, Reply, Resumed, Return, Send, Settle, Take, Wake, Woke, Write
 from .journal import Journal
+from .reception import EACH_MAX, Reception
 
 log = logging.getLogger("murakkab.actor")
 
@@ -58,6 +59,7 @@ class Shell:
         self._trace = ""
         self._live = False
         self._early: list[Msg] = []
+        self.reception: Reception[Msg] = Reception(self._receive, self._turn_away, link.loop.call_soon)
 
     # --- life ---------------------------------------------------------------------------------------------------------------
 
@@ -73,7 +75,7 @@ class Shell:
                 continue
             # actors of one role share requests; news goes to each of them
             queue = self.actor.role if kind.__name__ in TRACED or kind.__name__ in ("CancelJob", "ListJobs") else ""
-            await self.link.subscribe(wildcard(kind), self._on_message, queue=queue)
+            await self.link.subscribe(wildcard(kind), self._on_submission if kind is SubmitJob else self._on_message, queue=queue)
         self._live = True
         self.deliver(Resumed())
         early, self._early = self._early, []
@@ -147,7 +149,18 @@ class Shell:
         else:
             self._early.append(msg)
 
+    async def _on_submission(self, msg: Msg) -> None:
+        self.reception.put(msg.subject.split(".")[3], msg)
+
+    def _turn_away(self, msg: Msg) -> None:
+        if msg.reply:
+            problem = f"more than {EACH_MAX} submissions of this tenant wait to be looked at: try again in about 10 s"
+            self.link.publish(msg.reply, encode(JobRefused(error=problem)))
+
     async def _on_message(self, msg: Msg) -> None:
+        self._receive(msg)
+
+    def _receive(self, msg: Msg) -> None:
         if not self._live:  # news that arrives between the replay and Resumed would come twice; whoever needs it asks again
             return
         heard = self._read(msg)
@@ -227,9 +240,13 @@ class Shell:
                     self.link.loop.call_later(after_s, self.deliver, Woke(key))
             case Reply(key=key, msg=msg, after_records=job):
                 if key:
-                    self.journal.after(job, lambda: self.link.publish(key, encode(msg)))
+                    self.journal.after(job, lambda: self._reply(key, msg))
             case Take(pool=pool, upto=upto):
                 self._take(pool, upto)
+            case Return(keys=keys):
+                for key in keys:
+                    if pull := self._pull_of.pop(key, None):
+                        pull.hand_back(key)
 
     def _send(self, msg: Message, settles: tuple[str, ...], trace: str) -> None:
         data = encode(msg)
@@ -245,6 +262,12 @@ class Shell:
         metrics.sent(msg)
         if isinstance(msg, JobResult):
             self.journal.forget(msg.job)
+
+    def _reply(self, key: str, msg: Message) -> None:
+        data = encode(msg)
+        if len(data) > self.link.max_payload - 1_000:
+            data = encode(JobRefused(error=f"the answer, a {type(msg).__name__} of {len(data)} bytes, does not fit into a message"))
+        self.link.publish(key, data)
 
     def _store(self, msg: Message, data: bytes, settles: tuple[str, ...], trace: str) -> None:
         self._sent += 1

@@ -38,6 +38,7 @@ from .values import Stage as Stage
 from .values import StageReport as StageReport
 from .values import StageState as StageState
 from .values import TaskRecord as TaskRecord
+from .values import TenantState as TenantState
 from .values import Use as Use
 from .values import Workflow as Workflow
 from .values import Workload as Workload
@@ -125,6 +126,8 @@ class JobList(Message, frozen=True, tag="job_list"):
     """The running jobs of a tenant.  conductor -> client, observer (as the reply)"""
 
     jobs: tuple[JobProgress, ...]
+    more: int = 0
+    """How many others there are; those that run are listed before those that wait."""
 
 
 class JobResult(Message, frozen=True, tag="job_result"):
@@ -502,6 +505,16 @@ class ClusterOutlook(Message, frozen=True, tag="cluster_outlook"):
     """Hosts that were lost: nothing was heard of them for too long."""
 
 
+class TenantsState(Message, frozen=True, tag="tenants_state"):
+    """What each tenant has running and waiting, its share, and its quotas; said when it changes, at most every two seconds.  conductor -> observer (status)"""
+
+    subject: ClassVar[str] = "mk.v1.cluster.tenants"
+    stream: ClassVar[str] = "FLEET"
+    at: float
+    tenants: tuple[TenantState, ...] = ()
+    """Those with most jobs first; 200 at most."""
+
+
 class LibraryOffered(Message, frozen=True, tag="library_offered"):
     """What a host brings that is not built in.  worker -> planner (plans with it), optimizer (chooses it), clustermgr (loads it), observer
 
@@ -588,6 +601,7 @@ AnyMessage = (
     | HostHeartbeat
     | DesiredInstances
     | ClusterOutlook
+    | TenantsState
     | LibraryOffered
     | Indexed
     | LeaseHeld

@@ -17,6 +17,7 @@ from .messages import (
     SensitivityKept,
     TaskReady,
     TaskResults,
+    TenantsState,
     WorkloadKept,
 )
 from .subjects import wildcard
@@ -47,7 +48,9 @@ STREAMS: tuple[StreamSpec, ...] = (
     # dedup longer than any conductor restart: a replayed conductor publishes the open tasks again, with the same ids
     StreamSpec("TASKS", (wildcard(TaskReady),), "workqueue", dedup_s=600.0),
     StreamSpec("RESULTS", (wildcard(TaskResults),), "workqueue"),
-    StreamSpec("FLEET", (wildcard(DesiredInstances), wildcard(LibraryOffered), wildcard(ClusterOutlook)), per_subject=1),
+    StreamSpec(
+        "FLEET", (wildcard(DesiredInstances), wildcard(LibraryOffered), wildcard(ClusterOutlook), wildcard(TenantsState)), per_subject=1
+    ),
     StreamSpec("INDEX", (wildcard(Indexed),), per_subject=1),
     StreamSpec("PROFILES", (wildcard(ProfileKept), wildcard(WorkloadKept), wildcard(SensitivityKept)), per_subject=1),
     StreamSpec("LEASE", (wildcard(LeaseHeld),), per_subject=1, max_age_s=LEASE_TTL_S),

@@ -254,6 +254,8 @@ class Instance(Struct, frozen=True):
     """What its last load took; 0 before the first."""
     device: str = ""
     """The accelerator that it is on."""
+    load: dict[str, float] = field(default_factory=dict)
+    """What its server says that it has to do: requests `running` and `waiting`, share of its `cache` in use; empty where there is none."""
 
 
 class Offer(Struct, frozen=True):
@@ -321,6 +323,36 @@ class ForecastError(Struct, frozen=True):
     """Mean of the distance."""
     within: float
     """Share that fell between the forecast's 10 % and 90 %; 0.8 is right."""
+
+
+class TenantState(Struct, frozen=True):
+    """One tenant as the conductor sees it. `share` is its part of the cluster's cores or accelerators, the larger (`dominant` says which);
+    the least share over `weight` is served next. It may be above 1: what is released waits in part.
+    """
+
+    tenant: str
+    weight: float = 1.0
+    share: float = 0.0
+    dominant: str = ""
+    running: int = 0
+    """Jobs that were started and have not ended."""
+    planning: int = 0
+    """Of those, with the planner or the optimizer."""
+    waiting: int = 0
+    """Accepted, and not started yet."""
+    refused: int = 0
+    """Submissions, since the conductor started."""
+    tasks: int = 0
+    """Released."""
+    tasks_waiting: int = 0
+    """Ready, and waiting for a slot."""
+    cores: float = 0.0
+    """Of the released tasks; devices likewise."""
+    devices: float = 0.0
+    usd_last_hour: float = 0.0
+    quota: dict[str, float] = field(default_factory=dict)
+    why: str = ""
+    """What its first waiting job waits for, or its tasks; for people."""
 
 
 class Decision(Struct, frozen=True):

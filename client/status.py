@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 
 from ..bus.link import Link
-from ..bus.messages import ClusterOutlook, DesiredInstances, HostHeartbeat, JobList, ListJobs, Profile, ProfileKept
+from ..bus.messages import ClusterOutlook, DesiredInstances, HostHeartbeat, JobList, ListJobs, Profile, ProfileKept, TenantsState
 from ..bus.roles import address, inbox
 from ..bus.subjects import subject_of, wildcard
 from ..bus.wire import decode, encode
 from ..optimizer.profiles import has_drifted
-from . import status_pools
+from . import status_pools, status_tenants
 from .locate import running_here
 from .session import TENANT, BadRequest, Session
 
@@ -45,12 +45,15 @@ async def status(args: argparse.Namespace) -> int:
         await asyncio.sleep(LISTEN_S)
         wanted = [decode(m.data) async for m in link.replay(DesiredInstances.stream, wildcard(DesiredInstances), newest_only=True)]
         told = [decode(m.data) async for m in link.replay(ClusterOutlook.stream, wildcard(ClusterOutlook), newest_only=True)]
+        shared = [decode(m.data) async for m in link.replay(TenantsState.stream, wildcard(TenantsState), newest_only=True)]
         kept = [decode(m.data) async for m in link.replay(ProfileKept.stream, wildcard(ProfileKept), newest_only=True)]
     finally:
         await link.close()
     listed = jobs.jobs if isinstance(jobs, JobList) else ()
+    more = f", and {jobs.more} that are not shown" if isinstance(jobs, JobList) and jobs.more else ""
     profiles = sorted((k.profile for k in kept if isinstance(k, ProfileKept)), key=lambda p: (p.agent, p.implementation, p.hardware))
     outlook = next((m for m in told if isinstance(m, ClusterOutlook)), None)
+    tenants = next((m for m in shared if isinstance(m, TenantsState)), None)
     reasons = {w.host: w.reasons for w in wanted if isinstance(w, DesiredInstances)}
     if args.json:
         print(
@@ -60,6 +63,7 @@ async def status(args: argparse.Namespace) -> int:
                     "jobs": msgspec.to_builtins(listed),
                     "reasons": msgspec.to_builtins(reasons),
                     "outlook": None if outlook is None else msgspec.to_builtins(outlook),
+                    "tenants": None if tenants is None else msgspec.to_builtins(tenants),
                     "profiles": msgspec.to_builtins(profiles),
                     "drifted": [f"{p.agent}/{p.implementation} on {p.hardware}" for p in profiles if has_drifted(p)],
                 }
@@ -70,8 +74,10 @@ async def status(args: argparse.Namespace) -> int:
     print()
     for line in status_pools.lines(outlook, time.time()):
         print(line)
+    for line in status_tenants.lines(tenants):
+        print(line)
     _print_profiles(profiles)
-    print(f"\n{len(listed)} running jobs")
+    print(f"\n{len(listed)} running jobs{more}")
     for job in listed:
         done = sum(s.done for s in job.stages)
         print(f"  {job.job}  {job.phase}  {done} tasks done  {job.note}")

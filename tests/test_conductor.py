@@ -47,6 +47,7 @@ from murakkab.bus.messages import (
     TaskFailed,
     TaskReady,
     TaskResults,
+    TenantsState,
     Use,
     Workflow,
     WorkflowMade,
@@ -475,7 +476,9 @@ def test_the_sweep_gives_up_what_nothing_is_heard_of(desk: Desk) -> None:
     running(desk)
     limit = 60.0 + GRACE_S
     desk.now += limit + 1
-    assert desk.on(Woke("sweep")) == [Wake(SWEEP_EVERY_S, "sweep")], "nobody serves the pool: it is simply not its turn"
+    assert [c for c in desk.on(Woke("sweep")) if not isinstance(c, Send) or not isinstance(c.msg, TenantsState)] == [
+        Wake(SWEEP_EVERY_S, "sweep")
+    ], "nobody serves the pool: it is simply not its turn"
     for attempt in range(2, ATTEMPTS_MAX + 1):
         desk.hear(beat(1))
         commands = desk.on(Woke("sweep"))

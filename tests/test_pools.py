@@ -1,4 +1,4 @@
-"""Which waiting task is next: tenants take turns, slots set the limit, silent hosts count for nothing."""
+"""Which waiting task is next: that of the tenant with the least share, slots set the limit, silent hosts count for nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_first_ready_first_released_within_a_tenant() -> None:
     assert released(pools) == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
 
 
-def test_tenants_take_turns_however_much_one_of_them_has() -> None:
+def test_next_is_who_has_less_released_however_much_one_has_waiting() -> None:
     pools = Pools()
     fill(pools, "big", "big", range(1_000))
     assert released(pools) == [("big", n) for n in range(AHEAD)]
@@ -45,7 +45,7 @@ def test_tenants_take_turns_however_much_one_of_them_has() -> None:
     for n in range(AHEAD):
         pools.done(POOL, "big", ("s", (n,)))
         order += released(pools)
-    assert [job for job, _ in order] == ["big", "small", "big", "small"]
+    assert [job for job, _ in order] == ["small", "small", "big", "big"]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 12)), min_size=1, max_size=6), st.integers(0, 4))

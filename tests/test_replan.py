@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from murakkab.actors import admission
 from murakkab.actors.conductor import ATTEMPTS_MAX, SWEEP_EVERY_S, Conductor
 from murakkab.actors.core import ActorBug, Command, Errand, Event, Heard, Outcome, Replayed, Resumed, Send, Wake, Woke, Write
 from murakkab.actors.jobs import ORPHANED, Job, replay
@@ -170,7 +171,8 @@ def test_one_question_at_a_time_and_one_a_second(desk: Desk) -> None:
     assert desk.on(Woke("replan")) == []
 
 
-def test_thousands_of_jobs_ask_as_fast_as_they_are_answered(desk: Desk) -> None:
+def test_thousands_of_jobs_ask_as_fast_as_they_are_answered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "ENOUGH", 1_000)
     for n in range(100):
         desk.start(job=f"j{n}")
     asked = [ask.job for ask in desk.stale()]
