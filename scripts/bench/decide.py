@@ -1,0 +1,171 @@
+"""How long one decision of the cluster manager takes, with thousands of devices and jobs.
+
+    python scripts/bench/decide.py [--devices 10000] [--each 8] [--jobs 1000] [--decisions 30] [--json FILE]
+
+The fleet is made up: hosts of `each` accelerators and 128 cores; one in four on the spot market, in groups. The library is made up too: 24 agents
+with three implementations each, one of them on cores. Jobs have six stages, each agent drawn anew, and are at any point of their run. The actor is the
+real one and decides by the real policy; nothing else runs: no bus, no worker.
+
+    first      the decision that gives an empty fleet its first instances
+    steady     the later ones, each after news of one job: a stage of it has ended
+    new job    each after the plan of a new job
+    lost host  each after a host has fallen silent, with its instances to be placed elsewhere
+
+All figures are measured: wall milliseconds of one call of the actor, median (worst).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import random
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from murakkab.actors.clustermgr import HOST_SILENT_S, ClusterManager
+from murakkab.actors.core import Command, Event, Heard, Resumed, Send, Woke
+from murakkab.agents.library import Implementation
+from murakkab.bus.messages import (
+    Choice,
+    DesiredInstances,
+    Device,
+    Edge,
+    HostHeartbeat,
+    Instance,
+    JobProgress,
+    Offer,
+    Plan,
+    PlanMade,
+    Stage,
+    StageState,
+    Workflow,
+)
+
+AGENTS, STAGES = 24, 6
+CLASSES = (("NVIDIA A100-SXM4-80GB", "a100-80gb", 81_920), ("NVIDIA H100 80GB HBM3", "h100-80gb", 81_559))
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--devices", type=int, default=10_000)
+    p.add_argument("--each", type=int, default=8, help="accelerators of a host")
+    p.add_argument("--jobs", type=int, default=1_000)
+    p.add_argument("--decisions", type=int, default=30)
+    p.add_argument("--json", type=Path)
+    args = p.parse_args()
+    began = os.getloadavg()[0]
+    took = Fleet(max(1, args.devices // args.each), args.each, args.jobs).measure(args.decisions)
+    print(f"{args.devices} devices on {args.devices // args.each} hosts, {args.jobs} jobs; load average {began:.1f} before\n")
+    print(f"{'decision':<12} {'ms':>16}  n")
+    for name, times in took.items():
+        print(f"{name:<12} {statistics.median(times):>7.1f} ({max(times):.1f})  {len(times)}")
+    if args.json:
+        made = {"how": "measured; fleet and jobs are made up", "load_average": began, **vars(args), "ms": took}
+        args.json.write_text(json.dumps(made, indent=1, default=str) + "\n")
+
+
+class Fleet:
+    def __init__(self, hosts: int, each: int, jobs: int) -> None:
+        self.dice = random.Random(0)
+        self.rows = [self._row(a, how) for a in range(AGENTS) for how in ("cores", "small", "large")]
+        self.actor = ClusterManager({(r.agent, r.name): r for r in self.rows})
+        self.now = 1_000.0
+        self.beats = [self._host(n, each) for n in range(hosts)]
+        self.hardware = [o for b in self.beats for o in b.offers]
+        self.plans = [self._plan(f"job-{n}") for n in range(jobs)]
+
+    def measure(self, decisions: int) -> dict[str, list[float]]:
+        self._on(Resumed())
+        for beat in self.beats:  # heard of, and decided on once for all
+            self.actor.hosts[beat.host] = (self.now, beat)
+        for plan in self.plans:
+            self.actor.view.plan(plan, self.now)
+            self.actor.view.progress(self._progress(plan, self.dice.randrange(STAGES)), self.now)
+        gc.freeze()
+        took: dict[str, list[float]] = {"first": [self._decide()], "steady": [], "new job": [], "lost host": []}
+        for _ in range(3):  # what was asked for becomes warm, what is not needed goes
+            self._settle()
+            self._decide()
+        for n in range(decisions):
+            self._settle()
+            self.actor.view.progress(self._progress(self.plans[n % len(self.plans)], self.dice.randrange(STAGES)), self.now)
+            took["steady"].append(self._decide())
+        for n in range(decisions):
+            self._settle()
+            self.actor.view.plan(self._plan(f"new-{n}"), self.now)
+            took["new job"].append(self._decide())
+        for n in range(decisions):
+            self._settle()
+            host = next(h for h, w in self.actor.wanted.items() if w.instances and h in self.actor.hosts)
+            self.actor.hosts[host] = (self.now - HOST_SILENT_S, self.actor.hosts[host][1])
+            began = time.perf_counter()
+            self._on(Woke("look"))
+            took["lost host"].append((time.perf_counter() - began) * 1e3)
+            assert host in self.actor.silent, n
+        return took
+
+    def _decide(self) -> float:
+        self.actor.asked += 1
+        began = time.perf_counter()
+        self._on(Woke(f"decide-{self.actor.asked}"))
+        return (time.perf_counter() - began) * 1e3
+
+    def _on(self, event: Event) -> Iterable[Command]:
+        """The messages that it says are made, as the shell would have them."""
+        return [c for c in self.actor.on(event, self.now) if isinstance(c, Send)]
+
+    def _settle(self) -> None:
+        """Half a second later; hosts have what they shall have."""
+        self.now += 0.5
+        for host, (_, beat) in list(self.actor.hosts.items()):
+            wants = self.actor.wanted.get(host) or DesiredInstances(host=host, version=0)
+            if {d.id for d in wants.instances} != {i.id for i in beat.instances}:
+                warm = tuple(Instance(d.id, d.agent, d.implementation, d.hardware, "warm", 1, device=d.device) for d in wants.instances)
+                beat = replace(beat, instances=warm, at=self.now, version=wants.version)
+            self.actor.hosts[host] = (self.now, beat)
+        self.actor.view.heard = self.now
+
+    def _row(self, agent: int, how: str) -> Implementation:
+        mb = {"cores": 400, "small": 6_000, "large": 40_000}[how]
+        on = ("cpu",) if how == "cores" else ("gpu",)
+        return Implementation(how, f"Agent{agent}", "m:C", memory_mb=mb * (1 + agent % 3), load_s=5.0 + agent % 7, threads=1 + agent % 4, runs_on=on)
+
+    def _host(self, n: int, each: int) -> HostHeartbeat:
+        name, base, mb = CLASSES[n % len(CLASSES)]
+        spot = "-spot" if n % 4 == 0 else ""
+        offers = tuple(Offer(r.agent, r.name, f"{'cpu' if r.name == 'cores' else base}{spot}") for r in self.rows)
+        devices = (Device("cpu", "cpu", 1_000_000, 0), *(Device(name, "gpu", mb, 0, id=f"GPU-{n}-{d}") for d in range(each)))
+        return HostHeartbeat(host=f"host-{n}", at=self.now, devices=devices, offers=offers, cores=128, market="spot" if spot else "on-demand")
+
+    def _plan(self, job: str) -> PlanMade:
+        stages, choices = [], []
+        for s in range(STAGES):
+            offer = self.dice.choice(self.hardware)
+            name = f"s{s}"
+            stages.append(Stage(name, offer.agent, (Edge("v", f"s{s - 1}" if s else ""),), 10, many=True))
+            time_s = self.dice.uniform(0.5, 20)
+            choices.append(
+                Choice(
+                    name, offer.implementation, offer.hardware, time_s, 0.0, 0.0, 1.0,
+                    tasks=10, width=self.dice.randint(1, 4), load_s=5.0, start_s=10.0 * s, end_s=10.0 * (s + 1),
+                )  # fmt: skip
+            )
+        return PlanMade(job=job, plan=Plan(Workflow(tuple(stages), (f"s{STAGES - 1}",)), tuple(choices)))
+
+    def _progress(self, plan: PlanMade, at: int) -> JobProgress:
+        done = [10 if s < at else 3 if s == at else 0 for s in range(STAGES)]
+        stages = tuple(
+            StageState(c.stage, s.agent, c.implementation, c.hardware, done=d, released=2 if n == at else 0, total=10)
+            for n, (c, s, d) in enumerate(zip(plan.plan.choices, plan.plan.workflow.stages, done, strict=True))
+        )
+        return JobProgress(tenant="t", job=plan.job, phase="running", stages=stages)
+
+
+if __name__ == "__main__":
+    main()
