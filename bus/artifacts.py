@@ -31,12 +31,19 @@ def bucket(tenant: str) -> str:
     return f"artifacts_{tenant}"
 
 
-async def make_bucket(link: Link, tenant: str) -> None:
-    """For whoever may create streams (the conductor)."""
+async def make_bucket(link: Link, tenant: str, replicas: int = 1) -> None:
+    """For whoever may create streams (the conductor). Raises NotMade."""
+    await link.making(f"bucket {bucket(tenant)}", _make_bucket(link, tenant, replicas))
+
+
+async def _make_bucket(link: Link, tenant: str, replicas: int) -> None:
     try:
-        await link.js.object_store(bucket(tenant))
-    except (NotFoundError, APIError):
-        await link.js.create_object_store(bucket(tenant), ObjectStoreConfig(ttl=KEEP_S))
+        config = (await link.js.stream_info(f"OBJ_{bucket(tenant)}")).config
+    except NotFoundError:
+        await link.js.create_object_store(bucket(tenant), ObjectStoreConfig(ttl=KEEP_S, replicas=replicas))
+        return
+    if config.num_replicas != replicas:
+        await link.js.update_stream(config, num_replicas=replicas)
 
 
 def hash_file(path: Path) -> tuple[str, int]:

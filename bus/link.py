@@ -14,6 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import nats.errors
 from msgspec import Struct
@@ -30,6 +31,8 @@ logging.getLogger("murakkab").addHandler(logging.NullHandler())  # a library say
 
 RESEND_AFTER_S = 3.0
 PULL_EXPIRES_S = 30.0
+HAND_BACK_S = 0.2
+"""A message that is handed back is delivered again after this long."""
 HEADER_EXPECT = "Nats-Expected-Last-Subject-Sequence"
 WRONG_LAST_SEQUENCE = 10071
 """JetStream's err_code for a publish whose expected last sequence is not the last one."""
@@ -51,6 +54,10 @@ OnStored = Callable[[int, str], None]
 
 class Unreachable(ConnectionError):
     """No NATS server answers, or it refuses us. The text is fit for a user."""
+
+
+class NotMade(RuntimeError):
+    """JetStream would not make a stream, or not now: which, and what it said."""
 
 
 @dataclass(slots=True)
@@ -94,6 +101,8 @@ class Link:
 
         nc = Client()
         link_box: list[Link] = []
+        servers = url.split(",")
+        mine = urlsplit(servers[0])
 
         async def on_reconnected() -> None:
             for link in link_box:
@@ -101,7 +110,10 @@ class Link:
 
         # the client library tries a first connection for ever when it may reconnect for ever; so the waiting is bounded here
         connect = nc.connect(
-            url,
+            servers,
+            # as options too: a server of the cluster that the client is told of, and not we, has no name and password in its URL
+            user=mine.username if mine.password else None,
+            password=mine.password,
             name=name,
             error_cb=on_error,
             reconnected_cb=on_reconnected,
@@ -145,7 +157,16 @@ class Link:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self.nc.flush(), 2)
         with contextlib.suppress(Exception):
-            await self.nc.close()
+            async with asyncio.timeout(2):
+                await self.nc.close()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Lets go of a connection that is being closed. The client library waits for what is unsent on it, which on a cable that is cut
+        takes until TCP gives up, a quarter of an hour (nats.py issue 671); whatever must not be lost is sent again on the next one."""
+        writer = getattr(self.nc._transport, "_io_writer", None)
+        if writer is not None and writer.is_closing():
+            writer.transport.abort()
 
     def spawn(self, work: Any) -> None:
         """Runs a coroutine until it ends or the link closes; what it raises is logged."""
@@ -219,6 +240,8 @@ class Link:
         while True:
             await asyncio.sleep(RESEND_AFTER_S / 3)
             now = self.loop.time()
+            if self.nc.is_reconnecting:
+                self._abandon()
             if self.nc.is_connected:
                 for unstored in self._unstored.values():
                     if now - unstored.sent_at > RESEND_AFTER_S:
@@ -299,7 +322,7 @@ class Link:
     # --- streams and queues -----------------------------------------------------------------------------------------------------
 
     async def ensure(self, spec: StreamSpec, replicas: int = 1) -> None:
-        """Makes a stream, or brings an existing one up to date."""
+        """Makes a stream, or brings an existing one up to date. Raises NotMade."""
         config = StreamConfig(
             name=spec.name,
             subjects=list(spec.subjects),
@@ -312,10 +335,21 @@ class Link:
             allow_direct=spec.direct,
             num_replicas=replicas,
         )
+        await self.making(f"stream {spec.name}", self._make(config))
+
+    async def _make(self, config: StreamConfig) -> None:
         try:
             await self.js.add_stream(config)
         except APIError:
             await self.js.update_stream(config)
+
+    async def making(self, what: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except APIError as error:
+            raise NotMade(f"{what}: {error.description or error}") from None
+        except nats.errors.Error as error:
+            raise NotMade(f"{what}: {error or type(error).__name__}") from None
 
     async def has_stream(self, name: str) -> bool:
         try:
@@ -346,6 +380,7 @@ class Pull:
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._owed: dict[str, int] = {}
         self._asked_at: dict[str, float] = {}
+        self._stopping = asyncio.Lock()
         self._requests = 0
         self.unsettled: dict[str, float] = {}
         """Acknowledgement subject to the time of the last sign of life that we gave for it."""
@@ -357,8 +392,26 @@ class Pull:
         self.more()
 
     def set(self, upto: int) -> None:
+        stops = self.upto > 0 and upto == 0
         self.upto = upto
+        if stops:
+            self.link.spawn(self._stop_asking())
         self.more()
+
+    async def _stop_asking(self) -> None:
+        """What was asked for would still be delivered here for half a minute, and what is handed back come straight back to us: so a
+        new inbox is made, and the old one left, for a server forgets requests that nobody listens for. What is under way is still heard."""
+        async with self._stopping:
+            if self.upto > 0:
+                return
+            inbox = self.link.nc.new_inbox()
+            sub = await self.link.subscribe(inbox + ".*", self._on_message)
+            before, self._sub, self._inbox = self._sub, sub, inbox
+            self._owed.clear()
+            self._asked_at.clear()
+            self.more()
+            with contextlib.suppress(nats.errors.Error, TimeoutError):  # the connection is gone, and the requests with it
+                await before.drain()
 
     def settle(self, ack: str) -> None:
         if self.unsettled.pop(ack, None) is not None:
@@ -369,6 +422,12 @@ class Pull:
         """Never deliver this one again (it is kept as a dead letter)."""
         if self.unsettled.pop(ack, None) is not None:
             self.link.publish(ack, b"+TERM")
+            self.more()
+
+    def hand_back(self, ack: str) -> None:
+        """Deliver this one again, in a moment: until then the server has heard that we ask for none."""
+        if self.unsettled.pop(ack, None) is not None:
+            self.link.publish(ack, b'-NAK {"delay": %d}' % int(HAND_BACK_S * 1e9))
             self.more()
 
     def asked_again(self) -> None:
@@ -441,5 +500,8 @@ def _frame(subject: str, data: bytes, headers: Headers | None, reply: str) -> by
 
 
 def _without_password(url: str) -> str:
-    scheme, at, rest = url.rpartition("@")
-    return f"{scheme.partition('://')[0]}://{rest}" if at else url
+    def shown(server: str) -> str:
+        scheme, at, rest = server.rpartition("@")
+        return f"{scheme.partition('://')[0]}://{rest}" if at else server
+
+    return ", ".join(shown(server) for server in url.split(","))

@@ -34,7 +34,11 @@ def save(passwords: Mapping[str, str], path: Path) -> None:
 
 
 def address(url: str, role: str, environ: Mapping[str, str]) -> str:
-    """The URL with the role's user and password in it. Raises BadAddress."""
+    """The URL with the role's user and password in it; of a cluster, several with commas between. Raises BadAddress."""
+    return ",".join(_one(server.strip(), role, environ) for server in url.split(","))
+
+
+def _one(url: str, role: str, environ: Mapping[str, str]) -> str:
     parts = urlsplit(url if "://" in url else f"nats://{url}")
     try:
         usable = parts.scheme in ("nats", "tls", "ws", "wss") and bool(parts.hostname) and parts.port != 0

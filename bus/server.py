@@ -1,4 +1,5 @@
-"""An embedded nats-server: a child process with the project's nats.conf, on a free loopback port, ended with its owner."""
+"""An embedded nats-server: a child process with the project's nats.conf, on a free loopback port unless told another address,
+ended with its owner."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .roles import ROLES
@@ -48,8 +49,19 @@ def find_binary(environ: Mapping[str, str]) -> str:
 class NatsServer:
     """One server. `start` may be called again after `kill`: same port, same store."""
 
-    def __init__(self, store: Path, passwords: Mapping[str, str], *, port: int = -1, conf: Path = CONF, binary: str = "") -> None:
-        self.store, self.port, self.conf = store, port, conf
+    def __init__(
+        self,
+        store: Path,
+        passwords: Mapping[str, str],
+        *,
+        port: int = -1,
+        conf: Path = CONF,
+        binary: str = "",
+        address: str = "127.0.0.1",
+        more: Sequence[str] = (),
+    ) -> None:
+        """`address`: of this host, where others shall reach it; `more`: further arguments of nats-server."""
+        self.store, self.port, self.conf, self.address, self.more = store, port, conf, address, tuple(more)
         self.binary = binary or find_binary(os.environ)
         self.env = {**os.environ, **{f"MK_PASSWORD_{r.upper()}": passwords[r] for r in ROLES}}
         self.process: subprocess.Popen[bytes] | None = None
@@ -58,7 +70,7 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
+        return f"nats://{'127.0.0.1' if self.address == '0.0.0.0' else self.address}:{self.port}"
 
     def start(self) -> str:
         """Starts, waits until it answers, returns its URL. Raises NoServer."""
@@ -68,13 +80,14 @@ class NatsServer:
                 "-c",
                 str(self.conf),
                 "-a",
-                "127.0.0.1",
+                self.address,
                 "-p",
                 str(self.port),
                 "-sd",
                 str(self.store),
                 "--ports_file_dir",
                 ports,
+                *self.more,
             ]
             if sys.platform == "linux":
                 argv = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *argv]

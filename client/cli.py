@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 
 ACTORS = ("planner", "optimizer", "conductor", "clustermgr", "worker")
+TENANTS = "TOML or JSON with each tenant's weight and quotas (default: $MURAKKAB_TENANTS_FILE)"
+HEALTHY = "Whether the actor that was started with MURAKKAB_ALIVE=FILE is alive: exit status 0, or 1 and the reason."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,8 +44,14 @@ def parser() -> argparse.ArgumentParser:
         "--python", action="append", default=[], metavar="PATH", help="another interpreter whose implementations the worker offers too"
     )
     q.add_argument("--no-worker", action="store_true", help="control actors only")
+    q.add_argument(
+        "--listen", default="", metavar="ADDRESS[:PORT]", help="let workers and clients of other hosts in (default: this host alone)"
+    )
+    q.add_argument("--tenants", default="", metavar="FILE", help=TENANTS)
     for role in ACTORS:
         q = add(role, f"Run the {role} actor alone, for a real deployment.")
+        if role == "conductor":
+            q.add_argument("--tenants", default="", metavar="FILE", help=TENANTS)
         if role == "worker":
             q.add_argument("--host", default="", help="this host's name (default: its hostname)")
             q.add_argument(
@@ -95,6 +103,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="CLASS",
         help="the hardware class to file it under (default: cpu, or the GPU that was used); cpu also hides GPUs",
     )
+    q = sub.add_parser("healthy", help="Whether an actor on this machine is alive; for probes.", description=HEALTHY)
+    q.add_argument("--alive", type=Path, default=None, metavar="FILE", help="its sign of life (default: $MURAKKAB_ALIVE)")
+    q.add_argument("--ready", action="store_true", help="also whether it has started and is connected")
     q = add("doctor", "What this machine has, what is missing, and how to get it.")
     q.add_argument("--json", action="store_true")
     return p
@@ -120,6 +131,10 @@ def _job_arguments(q: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parser().parse_args(argv)
+    if args.command == "healthy":  # asked every few seconds: without an event loop, and without what the other commands need
+        from ..actors.pulse import healthy
+
+        sys.exit(healthy(args.alive, args.ready, os.environ))
     if args.command not in ACTORS:
         logging.basicConfig(level=os.environ.get("MURAKKAB_LOG", "ERROR"), format="murakkab: %(message)s")
     try:
@@ -200,6 +215,7 @@ async def _actor(args: argparse.Namespace) -> int:
         host=getattr(args, "host", ""),
         pythons=tuple(getattr(args, "python", ())),
         without=tuple(getattr(args, "without", ())),
+        environ={**os.environ, **({"MURAKKAB_TENANTS_FILE": args.tenants} if getattr(args, "tenants", "") else {})},
     )
     return 0
 

@@ -52,7 +52,17 @@ def free_folder(environ: Mapping[str, str]) -> tuple[Path, int]:
 class System:
     """`async with System(data) as url:` runs everything until the block ends. `url` may name a running server instead."""
 
-    def __init__(self, data: Path, *, url: str = "", processes: Sequence[str] = PROCESSES, worker_args: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        url: str = "",
+        processes: Sequence[str] = PROCESSES,
+        worker_args: Sequence[str] = (),
+        listen: tuple[str, int] = ("127.0.0.1", -1),
+    ) -> None:
+        """`listen`: the address and port of the embedded server; port -1 is a free one."""
+        self.listen = listen
         self.data, self.url, self.processes, self.worker_args = data, url, processes, tuple(worker_args)
         self.server: NatsServer | None = None
         self.pids: dict[str, int] = {}
@@ -66,7 +76,7 @@ class System:
             credentials = self.data / "credentials.json"
             save(passwords, credentials)
             self.env[CREDENTIALS] = str(credentials)
-            self.server = NatsServer(self.data / "nats", passwords)
+            self.server = NatsServer(self.data / "nats", passwords, address=self.listen[0], port=self.listen[1])
             self.url = await asyncio.get_running_loop().run_in_executor(None, self.server.start)
             self._tasks["nats"] = asyncio.create_task(self._keep_server(self.server))
         (self.data / "system.json").write_text(

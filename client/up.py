@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
 import os
 import signal
 from pathlib import Path
 
+from ..actors.tenant_file import FILE, tenants_of
 from .session import BadRequest
 from .system import PROCESSES, System, home, lock_folder
 
@@ -20,7 +22,10 @@ async def up(args: argparse.Namespace) -> int:
     lock = lock_folder(data)
     if lock is None:
         raise BadRequest(f"a system runs on {data} already: use it, stop it, or name another folder with --data")
-    system = System(data, url=url, processes=processes, worker_args=worker_args)
+    if args.listen and url:
+        raise BadRequest(f"--listen is for an embedded NATS server; {url} is one already")
+    system = System(data, url=url, processes=processes, worker_args=worker_args, listen=_listen(args.listen))
+    _name_tenants(args.tenants, system.env)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -35,3 +40,25 @@ async def up(args: argparse.Namespace) -> int:
         print("\nstopping")
     os.close(lock)
     return 0
+
+
+def _name_tenants(file: str, env: dict[str, str]) -> None:
+    """What is wrong in the file is told now, and here."""
+    if file:
+        env[FILE] = str(Path(file).resolve())
+    tenants_of(env)
+
+
+def _listen(text: str) -> tuple[str, int]:
+    """An address of this machine, and a port: 4222 unless it says another."""
+    if not text:
+        return "127.0.0.1", -1
+    address, _, port = text.partition(":")
+    try:
+        ipaddress.IPv4Address(address)
+        number = int(port or 4222)
+    except ValueError:
+        number = 0
+    if not 0 < number < 65_536:
+        raise BadRequest(f"--listen {text[:60]}: it is an IPv4 address of this machine and perhaps a port, as 192.0.2.7 or 192.0.2.7:4222")
+    return address, number
