@@ -3,7 +3,7 @@ being loaded while earlier stages still run, and are gone when nothing will need
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
 
@@ -69,6 +69,8 @@ class ClusterManager:
         self.pools: dict[Key, Pool] = {}
         self.targets: dict[Key, Target] = {}
         self.unmet: tuple[Decision, ...] = ()
+        self.seen: dict[str, tuple[HostHeartbeat, Host]] = {}
+        """Hosts as the last decision saw them, and the heartbeats that they are of."""
         self.decided_at = 0.0
         self.due_at = 0.0
         """When the next decision has been asked for; 0: none has."""
@@ -93,7 +95,10 @@ class ClusterManager:
                 self.due_at = 0.0
                 return self._decide(now)
             case Heard(msg=LibraryOffered() as msg):
-                return self._decide_soon(now) if self.shelf.offered(msg) else ()
+                if not self.shelf.offered(msg):
+                    return ()
+                self.seen.clear()  # what a host's offers mean may have changed
+                return self._decide_soon(now)
             case Replayed(msg=LibraryOffered() as msg):
                 self.shelf.offered(msg)
             case Replayed(msg=DesiredInstances() as msg):
@@ -178,16 +183,30 @@ class ClusterManager:
 
     def _decide(self, now: float, say_again: str = "") -> Iterator[Command]:
         self.decided_at = now
-        hosts = [Host(self.shelf.usable(b), self._has(h)) for h, (_, b) in self.hosts.items()]
+        hosts = self._hosts()
         cluster = Cluster(hosts, self.shelf.implementations, now)
         self.pools = self.view.pools(hosts, self.shelf.implementations, now)
         self.targets = {key: self._target(pool, now) for key, pool in self.pools.items()}
         scaled = scale(cluster, self.pools, self.targets)
         self.unmet = scaled.unmet
         yield from self._say(scaled, now, say_again)
-        look_s = min((t.look_s for t in self.targets.values()), default=float("inf"))
+        look_s = 0.0 if scaled.more else min((t.look_s for t in self.targets.values()), default=float("inf"))
         if look_s < LOOK_EVERY_S:
             yield from self._wake(now, max(look_s, DECIDE_EVERY_S))
+
+    def _hosts(self) -> list[Host]:
+        """Those that live, with what is known of them from the last decision."""
+        found = {}
+        for name, (_, beat) in self.hosts.items():
+            seen, has = self.seen.get(name), self._has(name)
+            if seen is None:
+                found[name] = (beat, Host(self.shelf.usable(beat), has))
+            elif seen[0] is beat and seen[1].has is has:
+                found[name] = seen
+            else:
+                found[name] = (beat, seen[1].now(seen[1].beat if seen[0] is beat else self.shelf.usable(beat), has))
+        self.seen = found
+        return [host for _, host in found.values()]
 
     def _has(self, host: str) -> tuple[Desired, ...]:
         wants = self.wanted.get(host)
@@ -212,7 +231,7 @@ class ClusterManager:
         for host in self.hosts:
             instances = scaled.hosts[host]
             wants = self.wanted.get(host) or DesiredInstances(host=host, version=0)
-            if _ids(instances) != _ids(wants.instances):
+            if instances is not wants.instances and _ids(instances) != _ids(wants.instances):
                 decisions = tuple(d for d in scaled.decisions if d.host == host)
                 self.last.extend(decisions)
                 wants = self.wanted[host] = DesiredInstances(
@@ -229,26 +248,28 @@ class ClusterManager:
     # --- what is told to people -------------------------------------------------------------------------------------------------
 
     def _outlook(self, now: float) -> ClusterOutlook:
+        states: Counter[tuple[str, str, str, str]] = Counter()
+        for _, b in self.hosts.values():
+            states.update((i.agent, i.implementation, i.hardware, i.state) for i in b.instances)
         return ClusterOutlook(
             at=now,
             policy=self.policy.name,
-            pools=tuple(self._forecast(pool, now) for _, pool in sorted(self.pools.items())),
+            pools=tuple(self._forecast(pool, states, now) for _, pool in sorted(self.pools.items())),
             errors=self.view.accuracy.report(),
             decisions=tuple(self.last),
             unmet=self.unmet,
             silent=tuple(self.silent),
         )
 
-    def _forecast(self, pool: Pool, now: float) -> PoolForecast:
-        states = [i.state for _, b in self.hosts.values() for i in b.instances if (i.agent, i.implementation, i.hardware) == pool.key]
+    def _forecast(self, pool: Pool, states: Counter[tuple[str, str, str, str]], now: float) -> PoolForecast:
         target = self.targets.get(pool.key)
         ahead = [n for n in pool.needs if not n.ready]
         soonest = min(ahead, key=lambda n: n.start[1], default=None)
         left = sorted(s + k.after_s for k in pool.kinds for s in k.left)
         return PoolForecast(
             *pool.key,
-            warm=states.count("warm"),
-            loading=states.count("loading"),
+            warm=states[(*pool.key, "warm")],
+            loading=states[(*pool.key, "loading")],
             wanted=target.n if target is not None else 0,
             tasks=sum(n.tasks for n in pool.needs),
             ready=sum(n.ready for n in pool.needs),

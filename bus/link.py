@@ -56,6 +56,9 @@ class Unreachable(ConnectionError):
     """No NATS server answers, or it refuses us. The text is fit for a user."""
 
 
+TASK_FAILED = "a task of the link failed: %r"
+
+
 class NotMade(RuntimeError):
     """JetStream would not make a stream, or not now: which, and what it said."""
 
@@ -177,7 +180,7 @@ class Link:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a task of the link failed: %r", error)
+            log.error(TASK_FAILED, error)
 
     async def _reconnected(self) -> None:
         log.info("nats: connected again")

@@ -34,6 +34,8 @@ class Ask(Struct, frozen=True):
     """Its pool must outlive the revocation of a node."""
     market: str = ""
     """Only nodes had so; "" for any."""
+    apart: bool = False
+    """No two of its pool on one device: they would take turns there, and one of them would do."""
 
     @property
     def count(self) -> int:
@@ -41,8 +43,13 @@ class Ask(Struct, frozen=True):
         return self.devices if self.device else 0
 
     def __str__(self) -> str:
-        of = f", {self.count} x {self.device} ({self.share:g} of its compute, {self.device_mb:g} MB)" if self.device else ""
-        return f"{self.cores:g} cores, {self.memory_mb:g} MB{of}"
+        parts = [f"{self.cores:g} cores"] if self.cores else []
+        if self.memory_mb or not (parts or self.device):
+            parts.append(f"{self.memory_mb:g} MB")
+        if self.device:
+            share = f"{self.share:g} of its compute, " if self.share else ""
+            parts.append(f"{self.count} x {self.device} ({share}{self.device_mb:g} MB)")
+        return ", ".join(parts)
 
 
 class Placed(Struct, frozen=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -135,7 +136,13 @@ def progressed(job: JobView, msg: JobProgress, now: float) -> Iterator[str]:
 def needs(name: str, job: JobView, ratios: Ratios, cold: Mapping[Key, float], now: float) -> Iterator[Need]:
     """The stages that still want instances, in the workflow's order. `cold` are the seconds until a pool can have a warm instance,
     of those that have none."""
-    starts = [_starts(job, ratios, cold, q, now) for q in QUANTILES]
+    rows = [
+        _Row(name, view, ratios.quantiles(view.key[0]), cold.get(view.key, 0.0), view.span_s, ended=view.ended is not None)
+        for name, view in job.stages.items()
+    ]
+    if all(row.ended or row.view.open <= 0 for row in rows):
+        return
+    starts = [_starts(rows, n, now) for n in range(len(QUANTILES))]
     for stage, view in job.stages.items():
         if not view.key[1] or view.open <= 0:
             continue
@@ -155,36 +162,57 @@ def needs(name: str, job: JobView, ratios: Ratios, cold: Mapping[Key, float], no
         )
 
 
-def _starts(job: JobView, ratios: Ratios, cold: Mapping[Key, float], quantile: float, now: float) -> dict[str, float]:
+class _Row(NamedTuple):
+    """A stage, and what is the same for all quantiles of its start."""
+
+    name: str
+    view: StageView
+    ratios: tuple[float, ...]
+    load_s: float
+    span_s: float
+    ended: bool
+
+
+def _starts(rows: Iterable[_Row], nth: int, now: float) -> dict[str, float]:
     """Stage to the time at which its (first) inputs are there, if the rest of the job takes that quantile's multiple of what was planned."""
-    overdue = OVERDUE * (quantile - QUANTILES[0]) / (1 - QUANTILES[0])
+    overdue = OVERDUE * (QUANTILES[nth] - QUANTILES[0]) / (1 - QUANTILES[0])
     start: dict[str, float] = {}
     first: dict[str, float] = {}
     end: dict[str, float] = {}
-    for name, view in job.stages.items():
-        ratio, load_s = ratios.quantile(view.key[0], quantile), cold.get(view.key, 0.0)
+    for name, view, ratios, load_s, span_s, ended in rows:
+        if ended and view.started is not None and view.ended is not None:
+            start[name], first[name], end[name] = view.started, now, view.ended
+            continue
+        ratio = ratios[nth]
+        task_s = ratio * view.task_s
         if view.started is None:
-            waits = ((first if flows else end).get(source, now) for source, flows in view.sources)
-            start[name] = max([now, *waits])
-            begin, left_s = max(start[name], now + load_s), ratio * view.span_s
-            first[name] = begin + ratio * view.task_s
+            begin = now
+            for source, flows in view.sources:
+                at = (first if flows else end).get(source, now)
+                if at > begin:
+                    begin = at
+            start[name] = begin
+            begin, left_s = max(begin, now + load_s), ratio * span_s
+            first[name] = begin + task_s
         else:
             start[name], begin = view.started, now + load_s
             elapsed_s = now - view.started
-            first[name] = now if view.done else max(begin, now + max(ratio * view.task_s - elapsed_s, overdue * elapsed_s))
-            left_s = ratio * view.span_s if load_s else _left_s(view, ratio, overdue, now)
-        streams = [end.get(source, now) + ratio * view.task_s for source, flows in view.sources if flows]
-        own = begin + left_s
-        end[name] = view.ended if view.ended is not None else max([own, *streams])
+            first[name] = now if view.done else max(begin, now + max(task_s - elapsed_s, overdue * elapsed_s))
+            left_s = ratio * span_s if load_s else _left_s(view, ratio * span_s, overdue, now)
+        last = begin + left_s
+        for source, flows in view.sources:
+            if flows and (at := end.get(source, now) + task_s) > last:
+                last = at
+        end[name] = last if view.ended is None else view.ended
     return start
 
 
-def _left_s(view: StageView, ratio: float, overdue: float, now: float) -> float:
+def _left_s(view: StageView, span_s: float, overdue: float, now: float) -> float:
     """Of a stage at work: in proportion to what is open."""
     elapsed_s = now - (view.started or now)
     if view.done and view.total:
-        return ratio * view.span_s * (1 - view.done / view.total)
-    return max(ratio * view.span_s - elapsed_s, overdue * elapsed_s)
+        return span_s * (1 - view.done / view.total)
+    return max(span_s - elapsed_s, overdue * elapsed_s)
 
 
 def _as_chosen(view: StageView, choice: Choice) -> StageView:

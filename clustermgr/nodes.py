@@ -9,10 +9,16 @@ from msgspec import Struct
 
 from ..agents.spec import Implementation
 from ..bus.messages import Desired, HostHeartbeat
-from ..optimizer.hardware import hardware_of, joined, split
+from ..optimizer.hardware import hardware_of, split
 from .asks import Ask
 from .forecast import Key
-from .room import MEMORY_SHARE
+
+MEMORY_SHARE = 0.8
+"""Part of a memory that instances may take by their declared needs; the rest is the system's and the caches'."""
+
+
+LOADED = ("warm", "asleep", "draining")
+"""States of instances whose weights were read there: the host's file cache has them."""
 
 
 class Accelerator(Struct, frozen=True):
@@ -42,6 +48,10 @@ class Node(Struct, frozen=True):
     has: Mapping[str, int] = {}
     """Instances that it has, by pool."""
 
+    def named(self, device: str) -> list[int]:
+        """Indexes of the devices of that name: one, or none."""
+        return [n for n, d in enumerate(self.devices) if d.id == device]
+
     @property
     def revocable(self) -> bool:
         return self.market != "on-demand"
@@ -53,7 +63,7 @@ def pool_of(key: Key) -> str:
 
 def ask_of(key: Key, row: Implementation, *, cores: float | None = None, share: float = 0.0, spread: bool | None = None) -> Ask:
     """An instance of a pool, by its row. Cores: by default its threads; 0 where stages may take turns on them. It is spread by default
-    where it may be revoked. On an accelerator its memory is the device's, as `Room` has it."""
+    where it may be revoked. On an accelerator its memory is the device's, and no two of a pool are on one."""
     base, market = split(key[2])
     on = "" if base == "cpu" else base
     return Ask(
@@ -66,7 +76,13 @@ def ask_of(key: Key, row: Implementation, *, cores: float | None = None, share: 
         wants=_artifacts(row, loaded=True),
         spread=market != "on-demand" if spread is None else spread,
         market=market,
+        apart=bool(on),
     )
+
+
+def node_of(beat: HostHeartbeat, library: Mapping[tuple[str, str], Implementation]) -> Node:
+    """A host as if nothing were on it."""
+    return _node(beat, (), library, {})
 
 
 def nodes_of(
@@ -77,7 +93,7 @@ def nodes_of(
 ) -> list[Node]:
     """Hosts that stay, less what they shall have by `desired` (host to instances). Of several heartbeats of a host the newest counts.
 
-    Like `Room`, a memory is taken by declared needs up to `MEMORY_SHARE`. `shares` says what instances of a pool take of a device's compute,
+    A memory is taken by declared needs up to `MEMORY_SHARE`. `shares` says what instances of a pool take of a device's compute,
     nothing where it does not. A host that has less than is desired of it has nothing left, never less than that.
     """
     newest: dict[str, HostHeartbeat] = {}
@@ -116,7 +132,7 @@ def _node(
         else:
             free_mb -= takes_mb
     offered = [(o.agent, o.implementation, o.hardware) for o in beat.offers]
-    loaded = {(i.agent, i.implementation) for i in beat.instances if i.state in ("warm", "asleep", "draining")}
+    loaded = {(i.agent, i.implementation) for i in beat.instances if i.state in LOADED}
     rows = {k[:2]: library[k[:2]] for k in offered if k[:2] in library}
     return Node(
         host=beat.host,
@@ -129,7 +145,7 @@ def _node(
         ),
         market=beat.market,
         artifacts=frozenset().union(*(_artifacts(row, loaded=key in loaded) for key, row in rows.items())),
-        pools=frozenset(pool_of((a, i, joined(split(h)[0], beat.market))) for a, i, h in offered),
+        pools=frozenset(map(pool_of, offered)),
         has=Counter(pool_of((d.agent, d.implementation, d.hardware)) for d in desired),
     )
 

@@ -31,14 +31,20 @@ class Ratios:
     """Observed ratios by agent; each starts from the same prior, which fades as samples come."""
 
     seen: dict[str, deque[float]] = field(default_factory=dict)
+    _known: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def observe(self, agent: str, planned_s: float, actual_s: float) -> None:
         if planned_s < LEAST_S or actual_s <= 0:
             return
+        self._known.pop(agent, None)
         self.seen.setdefault(agent, deque(maxlen=KEPT)).append(min(20.0, max(0.05, actual_s / planned_s)))
 
-    def quantile(self, agent: str, q: float) -> float:
-        samples = list(PRIOR)
-        for ratio in self.seen.get(agent, ()):
-            insort(samples, ratio)
-        return quantile(samples, q)
+    def quantiles(self, agent: str) -> tuple[float, ...]:
+        """Those of `QUANTILES`."""
+        found = self._known.get(agent)
+        if found is None:
+            samples = list(PRIOR)
+            for ratio in self.seen.get(agent, ()):
+                insort(samples, ratio)
+            found = self._known[agent] = tuple(quantile(samples, q) for q in QUANTILES)
+        return found

@@ -14,6 +14,15 @@ WORDS: Mapping[Reason, str] = {
 }
 
 
+UNITS: Mapping[str, str] = {
+    "cores": "cores",
+    "memory_mb": "MB",
+    "devices": "devices",
+    "device_mb": "MB of the device",
+    "share": "of the device's compute",
+}
+
+
 class Shortage:
     """One kind of ask that none of the nodes has room for. Of nodes that changed since, and only of these, it has to be told."""
 
@@ -99,6 +108,6 @@ def _amounts(ask: Ask, free: Free) -> tuple[float, float, float, float]:
 
 def _unplaced(ask: Ask, code: Reason, nearest: Free) -> Unplaced:
     lacking = missing(ask, nearest)
-    said = ", ".join(f"{amount:g} {name}" for name, amount in lacking.items())
-    text = f"{ask.pool} takes {ask}; {WORDS[code]} {nearest.node.host}, which has too little by {said}"
+    said = ", ".join(f"{amount:g} {UNITS[name]}" for name, amount in lacking.items()) or "a device of its own"
+    text = f"it takes {ask}; {WORDS[code]} {nearest.node.host}, which has too little by {said}"
     return Unplaced(ask, code, text, nearest.node.host, lacking)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -17,8 +17,7 @@ from .arrivals import Arrivals, Stakes
 from .forecast import JobView, Key, Need
 from .policy import WAIT_USD_PER_HOUR
 from .ratios import Ratios
-from .room import Room
-from .state import Host, Pool, Regular
+from .state import Host, Pool, Regular, places
 
 JOB_SILENT_S = 900.0
 """A job of which nothing was heard for this long needs no models; its end may have been missed."""
@@ -55,7 +54,8 @@ class View:
     needed_at: dict[Key, float] = field(default_factory=dict)
     enough_at: dict[Key, float] = field(default_factory=dict)
     """Since when fewer instances would do."""
-    _loading: dict[tuple[str, str], float] = field(default_factory=dict)
+    _loading: dict[tuple[str, str, Key], float] = field(default_factory=dict)
+    """Host, instance and pool of what loads, to since when."""
 
     # --- news -----------------------------------------------------------------------------------------------------------------
 
@@ -120,7 +120,8 @@ class View:
     def beat(self, beat: HostHeartbeat, now: float) -> None:
         """Learns how long loads take: as the host says, else from the times at which states were seen."""
         for i in beat.instances:
-            key, name = (i.agent, i.implementation, i.hardware), (beat.host, i.id)
+            key = (i.agent, i.implementation, i.hardware)
+            name = (beat.host, i.id, key)
             if i.state == "loading":
                 self._loading.setdefault(name, now)
             elif (since := self._loading.pop(name, None)) is not None and i.state == "warm":
@@ -145,13 +146,12 @@ class View:
 
     def _cold(self, hosts: Sequence[Host], library: Mapping[tuple[str, str], Implementation], now: float) -> dict[Key, float]:
         """Seconds until a pool can have a warm instance, for those that have none."""
-        warm = {(i.agent, i.implementation, i.hardware) for h in hosts for i in h.beat.instances if i.state == "warm"}
+        warm = {key for h in hosts for key, states in h.states.items() if states["warm"]}
         begun: dict[Key, float] = {}
-        for h in hosts:
-            for i in h.beat.instances:
-                if i.state == "loading":
-                    key = (i.agent, i.implementation, i.hardware)
-                    begun[key] = min(begun.get(key, now), self._loading.get((h.beat.host, i.id), now))
+        here = {h.beat.host: h for h in hosts}
+        for (host, _, key), since in self._loading.items():
+            if host in here and key in here[host].states and here[host].states[key]["loading"]:
+                begun[key] = min(begun.get(key, now), since)
         cold = {}
         for view in (v for job in self.jobs.values() for v in job.stages.values()):
             if view.key not in warm and view.key[:2] in library:
@@ -162,41 +162,44 @@ class View:
     def pools(self, hosts: Sequence[Host], library: Mapping[tuple[str, str], Implementation], now: float) -> dict[Key, Pool]:
         """Every pool that a job needs, that a host has, or that a kind of job that comes again and again has needed."""
         needs = self.needs(hosts, library, now)
+        here = [h for h in hosts if h.beat.revoked_at is None]
         have: dict[Key, int] = {}
-        for host in hosts:
-            for d in host.has if host.beat.revoked_at is None else ():
-                key = (d.agent, d.implementation, d.hardware)
-                have[key] = have.get(key, 0) + 1
+        for host in here:
+            for key, n in host.count.items():
+                have[key] = have.get(key, 0) + n
+        makes: dict[Hashable, tuple[Host, int]] = {}
+        for host in here:
+            makes[host.make] = (host, makes.get(host.make, (host, 0))[1] + 1)
         regular = self._regular(now)
         found = {}
         for key in {**needs, **have, **regular}:
             row = library.get(key[:2])
             if row is None:
                 continue
-            found[key] = self._pool(key, row, hosts, needs.get(key, ()), have.get(key, 0), regular.get(key, ()), now)
+            found[key] = self._pool(key, row, makes.values(), needs.get(key, ()), have.get(key, 0), regular.get(key, ()), now)
         return found
 
     def _pool(
         self,
         key: Key,
         row: Implementation,
-        hosts: Sequence[Host],
+        makes: Iterable[tuple[Host, int]],
         needs: tuple[Need, ...],
         have: int,
         kinds: tuple[Regular, ...],
         now: float,
     ) -> Pool:
-        able = [Room.of(h.beat) for h in hosts if h.beat.revoked_at is None and key in h.offers]
-        places = sum(room.places(row, key[2]) for room in able)
-        on_cpu = not any(name == split(key[2])[0] for room in able for name, _ in room.devices.values())
+        able = [(h, n) for h, n in makes if key in h.offers]
+        room = sum(n * places(host, row, key[2]) for host, n in able)
+        on_cpu = not any(split(key[2])[0] in host.classes for host, _ in able)
         needs = tuple(n if n.work_s else replace(n, work_s=n.tasks * row.work_s) for n in needs)  # where its plan was missed
         load_s = self.loads.get(key) or max((n.load_s for n in needs), default=0.0) or row.load_s
         slots = max((n.slots for n in needs), default=0) or row.slots
         return Pool(
             key=key,
             have=have,
-            places=places,
-            spare=max(1, places // 2) if on_cpu and places else places,
+            places=room,
+            spare=max(1, room // 2) if on_cpu and room else room,
             load_s=load_s,
             slots=slots,
             needs=needs,

@@ -23,6 +23,8 @@ FAR, LEAST = 4.0, 0.05
 DRAWS = 200
 UNITS_MAX = 4
 TINY = 1e-9
+NOTHING = 1e-100
+"""Its square is still a number."""
 
 
 class BadMeasurement(ValueError):
@@ -138,7 +140,7 @@ def _far(rows: Sequence[tuple[float, ...]], values: Sequence[float], line: tuple
 def _relative(rows: Sequence[tuple[float, ...]], values: Sequence[float], guess: tuple[float, ...]) -> tuple[float, ...]:
     """Least squares of errors as parts of the expected value, so that long tasks do not drown short ones."""
     top = max(values)
-    if top <= 0:
+    if top < NOTHING:
         return (0.0,) * len(rows[0])
     weights = [1 / max(_at(guess, r), 0.01 * top) ** 2 for r in rows]
     return _nnls(rows, values, weights)

@@ -62,6 +62,10 @@ class Connection:
         self._up_at = self._down_at = self._said_at = 0.0
         self._inboxes = 0
 
+    @property
+    def is_reconnecting(self) -> bool:
+        return not self.is_connected and not self.is_closed
+
     # --- what the link calls ------------------------------------------------------------------------------------------------------
 
     @property

@@ -9,12 +9,14 @@ import argparse
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from random import Random
 
 from msgspec import Struct
 
+from ..bus.link import TASK_FAILED
 from .faults import Faults, calm, swarm
 from .ledger import Broken, Ledger
 from .scenarios import SCENARIOS, Scenario, draw
@@ -68,14 +70,11 @@ def simulate(
         {**ACTORS, **(MOVING if rules.moving else {}), **(makers or {})},
         rules,
     )
-    quiet = logging.getLogger("murakkab")
-    level = quiet.level
-    quiet.setLevel(logging.CRITICAL + 1)
-    try:
-        _play(world, rules, dice)
-    finally:
-        quiet.setLevel(level)
-        world.end()
+    with _listening(world):
+        try:
+            _play(world, rules, dice)
+        finally:
+            world.end()
     return Report(
         seed,
         scenario if isinstance(scenario, str) else "?",
@@ -89,6 +88,34 @@ def simulate(
         dict(sorted(ledger.counts.items())),
         drawn,
     )
+
+
+class _Errors(logging.Handler):
+    """What goes wrong beside the actors is only logged, and would be silence here."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.ERROR)
+        self.world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == TASK_FAILED and self.world.broken is None:
+            self.world.break_(Broken(record.getMessage()))
+
+
+@contextmanager
+def _listening(world: World) -> Iterator[None]:
+    """Logs go nowhere but to `_Errors`."""
+    log = logging.getLogger("murakkab")
+    level, propagate, handler = log.level, log.propagate, _Errors(world)
+    log.setLevel(logging.ERROR)
+    log.propagate = False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagate
+        log.setLevel(level)
 
 
 def _play(world: World, rules: Scenario, dice: Random) -> None:

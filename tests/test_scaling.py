@@ -12,12 +12,12 @@ from msgspec import structs
 
 from murakkab.agents.library import Implementation
 from murakkab.bus.messages import Desired, Device, HostHeartbeat, Instance, Offer
-from murakkab.clustermgr import lookahead
+from murakkab.clustermgr import lookahead, scaling
 from murakkab.clustermgr.arrivals import Stakes
 from murakkab.clustermgr.forecast import Key, Need
+from murakkab.clustermgr.nodes import MEMORY_SHARE
 from murakkab.clustermgr.policy import policy, wait_usd_per_s
 from murakkab.clustermgr.reactive import Reactive, always_on
-from murakkab.clustermgr.room import Room
 from murakkab.clustermgr.scaling import Scaled, key_of, scale
 from murakkab.clustermgr.state import Cluster, Host, Pool, Target
 
@@ -202,7 +202,11 @@ def test_memory_is_a_limit_and_the_reason_is_stated() -> None:
     done = scaled({HEAR: want(2), WRITE: want(1)}, Host(beat(memory_mb=1_000)))
     assert has(done.hosts) == {"h": ["hear", "hear"]}
     (why,) = done.unmet
-    assert (why.implementation, why.code, why.text) == ("write", "no-room", "it takes 500 MB; h has most left, 200 MB")
+    assert (why.implementation, why.code, why.text) == (
+        "write",
+        "full",
+        "it takes 500 MB; nearest is h, which has too little by 300 MB",
+    )
 
 
 def test_what_is_idle_makes_room_for_what_is_needed() -> None:
@@ -246,6 +250,39 @@ def test_a_host_that_is_being_taken_away_gets_nothing_and_keeps_what_it_has() ->
     assert scaled({HEAR: want(1)}, Host(going)).unmet[0].code == "revoked"
 
 
+def test_what_a_host_offers_counts_and_not_how_it_was_had() -> None:
+    spot = structs.replace(beat(), market="spot")
+    assert has(scaled({HEAR: want(1)}, Host(spot)).hosts) == {"h": ["hear"]}
+
+
+def test_a_spot_pool_is_spread() -> None:
+    key: Key = ("Hear", "hear", "cpu-spot")
+    on = [Host(structs.replace(beat(f"h{n}", offers=(key,)), market="spot")) for n in range(3)]
+    done = scale(Cluster(on, LIBRARY, NOW), {key: pool(HEAR)}, {key: want(3)})
+    assert [len(done.hosts[h.beat.host]) for h in on] == [1, 1, 1]
+
+
+def test_a_pool_keeps_to_one_host_where_that_leaves_whole_machines_free() -> None:
+    """What takes two devices of one host can still be placed: the other host is not begun."""
+    key: Key = ("Hear", "hear", "h100-80gb")
+    gpus = tuple(Device("NVIDIA H100 80GB HBM3", "gpu", 80_000, 0, id=f"GPU-{n}") for n in range(2))
+    on = [Host(structs.replace(beat(f"h{n}", offers=(key,)), devices=(*beat().devices, *gpus))) for n in range(2)]
+    done = scale(Cluster(on, LIBRARY, NOW), {key: pool(HEAR)}, {key: want(2)})
+    assert [[d.device for d in done.hosts[h.beat.host]] for h in on] == [["GPU-0", "GPU-1"], []]
+
+
+def test_many_starts_are_several_decisions() -> None:
+    many = scaling.STARTS_MAX + 5
+    on = [Host(beat(f"h{n}", cores=1)) for n in range(many)]
+    done = scaled({HEAR: want(many), WRITE: want(1)}, *on)
+    assert sum(len(i) for i in done.hosts.values()) == scaling.STARTS_MAX
+    assert done.more
+    assert [u.code for u in done.unmet] == ["next"]
+    again = scaled({HEAR: want(many), WRITE: want(1)}, *(Host(h.beat, done.hosts[h.beat.host]) for h in on))
+    assert sum(len(i) for i in again.hosts.values()) == many + 1
+    assert (again.more, again.unmet) == (False, ())
+
+
 KEY = st.sampled_from(KEYS)
 STATES: list[Literal["loading", "warm", "failed", "draining"]] = ["loading", "warm", "failed", "draining"]
 
@@ -277,12 +314,12 @@ def test_no_decision_exceeds_capacity_and_every_unmet_demand_has_a_reason(hosts:
     for host in hosts:
         mine = done.hosts[host.beat.host]
         assert len({d.id for d in mine}) == len(mine)
-        pinned = [
-            d for d in host.has if key_of(d) in targets and key_of(d) in host.offers and (host.busy(d.id) or host.state(d.id) == "loading")
-        ]
+        pinned = [h.desired for h in host.held if h.key in targets and h.key in host.offers and h.pinned]
         assert {d.id for d in pinned} <= {d.id for d in mine}, "what loads or works is never taken away"
         fixed_mb = sum(LIBRARY[d.agent, d.implementation].memory_mb for d in pinned)
-        assert sum(LIBRARY[d.agent, d.implementation].memory_mb for d in mine) <= max(fixed_mb, Room.of(host.beat).left_mb)
+        assert sum(LIBRARY[d.agent, d.implementation].memory_mb for d in mine) <= max(
+            fixed_mb, MEMORY_SHARE * host.beat.devices[0].memory_mb
+        )
         for d in mine:
             assert key_of(d) in {(o.agent, o.implementation, o.hardware) for o in host.beat.offers}
     for key, target in targets.items():
@@ -302,3 +339,18 @@ def test_placing_again_changes_nothing(hosts: list[Host], targets: dict[Key, Tar
     once = scaled(targets, *hosts)
     again = scaled(targets, *(Host(h.beat, once.hosts[h.beat.host]) for h in hosts))
     assert {h: {d.id for d in i} for h, i in again.hosts.items()} == {h: {d.id for d in i} for h, i in once.hosts.items()}
+
+
+@given(st.data())
+def test_what_is_kept_of_a_host_is_what_would_be_found_anew(data: st.DataObject) -> None:
+    """`Host.now` after any change of heartbeat and of what it shall have."""
+    host = None
+    for _ in range(data.draw(st.integers(2, 4))):
+        fresh = data.draw(HOSTS.filter(bool))[0]
+        if host is None:
+            host = fresh
+        else:
+            beat_, has_ = data.draw(st.sampled_from([fresh.beat, host.beat])), data.draw(st.sampled_from([fresh.has, host.has]))
+            host, fresh = host.now(beat_, has_), Host(beat_, has_)
+        assert (host.held, host.count, host.states, host.ailing) == (fresh.held, fresh.count, fresh.states, fresh.ailing)
+        assert (host.offers, host.make, host.node(LIBRARY)) == (fresh.offers, fresh.make, fresh.node(LIBRARY))

@@ -6,7 +6,7 @@ The fleet is made up: hosts of `each` accelerators and 128 cores; one in four on
 with three implementations each, one of them on cores. Jobs have six stages, each agent drawn anew, and are at any point of their run. The actor is the
 real one and decides by the real policy; nothing else runs: no bus, no worker.
 
-    first      the decision that gives an empty fleet its first instances
+    filling    those that give an empty fleet its first instances, a bounded number each (clustermgr/scaling.py, STARTS_MAX)
     steady     the later ones, each after news of one job: a stage of it has ended
     new job    each after the plan of a new job
     lost host  each after a host has fallen silent, with its instances to be placed elsewhere
@@ -26,10 +26,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from murakkab.actors.clustermgr import HOST_SILENT_S, ClusterManager
-from murakkab.actors.core import Command, Event, Heard, Resumed, Send, Woke
+from murakkab.actors.core import Command, Event, Resumed, Send, Woke
 from murakkab.agents.library import Implementation
 from murakkab.bus.messages import (
     Choice,
@@ -60,8 +61,9 @@ def main() -> None:
     p.add_argument("--json", type=Path)
     args = p.parse_args()
     began = os.getloadavg()[0]
-    took = Fleet(max(1, args.devices // args.each), args.each, args.jobs).measure(args.decisions)
-    print(f"{args.devices} devices on {args.devices // args.each} hosts, {args.jobs} jobs; load average {began:.1f} before\n")
+    fleet = Fleet(max(1, args.devices // args.each), args.each, args.jobs)
+    took = fleet.measure(args.decisions)
+    print(f"{args.devices} devices on {len(fleet.beats)} hosts, {args.jobs} jobs, {fleet.instances} instances; load average {began:.1f}\n")
     print(f"{'decision':<12} {'ms':>16}  n")
     for name, times in took.items():
         print(f"{name:<12} {statistics.median(times):>7.1f} ({max(times):.1f})  {len(times)}")
@@ -76,6 +78,8 @@ class Fleet:
         self.rows = [self._row(a, how) for a in range(AGENTS) for how in ("cores", "small", "large")]
         self.actor = ClusterManager({(r.agent, r.name): r for r in self.rows})
         self.now = 1_000.0
+        self.turn = self.instances = 0
+        self.encode, self.decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(HostHeartbeat).decode
         self.beats = [self._host(n, each) for n in range(hosts)]
         self.hardware = [o for b in self.beats for o in b.offers]
         self.plans = [self._plan(f"job-{n}") for n in range(jobs)]
@@ -88,10 +92,14 @@ class Fleet:
             self.actor.view.plan(plan, self.now)
             self.actor.view.progress(self._progress(plan, self.dice.randrange(STAGES)), self.now)
         gc.freeze()
-        took: dict[str, list[float]] = {"first": [self._decide()], "steady": [], "new job": [], "lost host": []}
-        for _ in range(3):  # what was asked for becomes warm, what is not needed goes
-            self._settle()
-            self._decide()
+        gc.set_threshold(20_000, 20, 50)  # as actors/main.py does
+        took: dict[str, list[float]] = {"filling": [self._decide()], "steady": [], "new job": [], "lost host": []}
+        had = -1
+        while self.instances > had:  # what was asked for becomes warm, and the next is asked for
+            had = self.instances
+            self._settle(0.1)
+            took["filling"].append(self._decide())
+            self.instances = sum(len(w.instances) for w in self.actor.wanted.values())
         for n in range(decisions):
             self._settle()
             self.actor.view.progress(self._progress(self.plans[n % len(self.plans)], self.dice.randrange(STAGES)), self.now)
@@ -120,28 +128,35 @@ class Fleet:
         """The messages that it says are made, as the shell would have them."""
         return [c for c in self.actor.on(event, self.now) if isinstance(c, Send)]
 
-    def _settle(self) -> None:
-        """Half a second later; hosts have what they shall have."""
-        self.now += 0.5
-        for host, (_, beat) in list(self.actor.hosts.items()):
+    def _settle(self, after_s: float = 0.5) -> None:
+        """A moment later; hosts have what they shall have, and those whose turn it is have said that they live, as they do every two seconds."""
+        self.now += after_s
+        self.turn = (self.turn + 1) % 4
+        for n, (host, (_, beat)) in enumerate(list(self.actor.hosts.items())):
             wants = self.actor.wanted.get(host) or DesiredInstances(host=host, version=0)
             if {d.id for d in wants.instances} != {i.id for i in beat.instances}:
                 warm = tuple(Instance(d.id, d.agent, d.implementation, d.hardware, "warm", 1, device=d.device) for d in wants.instances)
                 beat = replace(beat, instances=warm, at=self.now, version=wants.version)
+            elif n % 4 == self.turn:
+                beat = self.decode(self.encode(beat))
             self.actor.hosts[host] = (self.now, beat)
         self.actor.view.heard = self.now
 
     def _row(self, agent: int, how: str) -> Implementation:
-        mb = {"cores": 400, "small": 6_000, "large": 40_000}[how]
+        mb = {"cores": 400, "small": 6_000, "large": 20_000}[how]
         on = ("cpu",) if how == "cores" else ("gpu",)
-        return Implementation(how, f"Agent{agent}", "m:C", memory_mb=mb * (1 + agent % 3), load_s=5.0 + agent % 7, threads=1 + agent % 4, runs_on=on)
+        return Implementation(
+            how, f"Agent{agent}", "m:C", memory_mb=mb * (1 + agent % 3), load_s=5.0 + agent % 7, threads=1 + agent % 4, runs_on=on
+        )
 
     def _host(self, n: int, each: int) -> HostHeartbeat:
         name, base, mb = CLASSES[n % len(CLASSES)]
         spot = "-spot" if n % 4 == 0 else ""
         offers = tuple(Offer(r.agent, r.name, f"{'cpu' if r.name == 'cores' else base}{spot}") for r in self.rows)
         devices = (Device("cpu", "cpu", 1_000_000, 0), *(Device(name, "gpu", mb, 0, id=f"GPU-{n}-{d}") for d in range(each)))
-        return HostHeartbeat(host=f"host-{n}", at=self.now, devices=devices, offers=offers, cores=128, market="spot" if spot else "on-demand")
+        return HostHeartbeat(
+            host=f"host-{n}", at=self.now, devices=devices, offers=offers, cores=128, market="spot" if spot else "on-demand"
+        )
 
     def _plan(self, job: str) -> PlanMade:
         stages, choices = [], []
@@ -149,13 +164,9 @@ class Fleet:
             offer = self.dice.choice(self.hardware)
             name = f"s{s}"
             stages.append(Stage(name, offer.agent, (Edge("v", f"s{s - 1}" if s else ""),), 10, many=True))
-            time_s = self.dice.uniform(0.5, 20)
-            choices.append(
-                Choice(
-                    name, offer.implementation, offer.hardware, time_s, 0.0, 0.0, 1.0,
-                    tasks=10, width=self.dice.randint(1, 4), load_s=5.0, start_s=10.0 * s, end_s=10.0 * (s + 1),
-                )  # fmt: skip
-            )
+            time_s, width = self.dice.uniform(0.5, 20), self.dice.randint(1, 4)
+            choice = Choice(name, offer.implementation, offer.hardware, time_s, 0.0, 0.0, 1.0, tasks=10, width=width, load_s=5.0)
+            choices.append(replace(choice, start_s=10.0 * s, end_s=10.0 * (s + 1)))
         return PlanMade(job=job, plan=Plan(Workflow(tuple(stages), (f"s{STAGES - 1}",)), tuple(choices)))
 
     def _progress(self, plan: PlanMade, at: int) -> JobProgress:
