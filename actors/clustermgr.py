@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from ..agents.library import Implementation
 from ..bus.messages import (
+    ClusterLearnt,
     ClusterOutlook,
     Decision,
     Desired,
@@ -28,10 +29,11 @@ from ..clustermgr.policy import Policy, look_ahead
 from ..clustermgr.ratios import QUANTILES, quantile
 from ..clustermgr.scaling import Scaled, scale
 from ..clustermgr.state import Cluster, Host, Pool, Target
+from ..clustermgr.suspects import Suspects
 from ..clustermgr.view import View
 from ..optimizer.prices import Prices
 from ..planner.shelf import Shelf
-from .core import ActorBug, Command, Event, Heard, Replayed, Resumed, Send, Wake, Woke
+from .core import ActorBug, Command, Event, Heard, Note, Replayed, Resumed, Send, Wake, Woke
 
 HOST_SILENT_S = 10.0
 LOOK_EVERY_S = 2.0
@@ -42,12 +44,14 @@ DECIDE_PER_JOB_S = 0.001
 BLIND_S = 30.0
 """Jobs run and nothing has been heard of any of them for so long: what is warm stays, since nobody knows what they need."""
 DECISIONS_KEPT = 10
+KEEP_EVERY_S = 10.0
+"""What was learnt is stored for the next start at most this often."""
 
 
 class ClusterManager:
     role: ClassVar[str] = "clustermgr"
     hears: ClassVar[tuple[type[Message], ...]] = (PlanMade, JobProgress, JobResult, HostHeartbeat, LibraryOffered)
-    replays: ClassVar[tuple[type[Message], ...]] = (DesiredInstances, LibraryOffered)
+    replays: ClassVar[tuple[type[Message], ...]] = (DesiredInstances, LibraryOffered, ClusterLearnt)
     works: ClassVar[tuple[type[Message], ...]] = ()
 
     def __init__(
@@ -64,6 +68,7 @@ class ClusterManager:
             self.view.wait_usd_per_s = wait_usd_per_s
         self.hosts: dict[str, tuple[float, HostHeartbeat]] = {}
         self.silent: dict[str, None] = {}
+        self.suspects = Suspects()
         self.wanted: dict[str, DesiredInstances] = {}
         self.last: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
         self.pools: dict[Key, Pool] = {}
@@ -71,6 +76,8 @@ class ClusterManager:
         self.unmet: tuple[Decision, ...] = ()
         self.seen: dict[str, tuple[HostHeartbeat, Host]] = {}
         """Hosts as the last decision saw them, and the heartbeats that they are of."""
+        self.learnt = ClusterLearnt()
+        self.kept_at = 0.0
         self.decided_at = 0.0
         self.due_at = 0.0
         """When the next decision has been asked for; 0: none has."""
@@ -101,6 +108,9 @@ class ClusterManager:
                 return self._decide_soon(now)
             case Replayed(msg=LibraryOffered() as msg):
                 self.shelf.offered(msg)
+            case Replayed(msg=ClusterLearnt() as msg):
+                self.learnt = msg
+                self.view.remember(msg)
             case Replayed(msg=DesiredInstances() as msg):
                 self.wanted[msg.host] = msg
                 for d in msg.instances:  # a restart is no reason to unload anything
@@ -113,9 +123,14 @@ class ClusterManager:
 
     # --- hosts ----------------------------------------------------------------------------------------------------------------
 
-    def _beat(self, beat: HostHeartbeat, now: float) -> Iterator[Command]:
+    def _beat(self, said: HostHeartbeat, now: float) -> Iterator[Command]:
+        beat, faults = self.suspects.check(said, now)
+        yield from map(Note, faults)
+        if beat is None:
+            return
         self.view.beat(beat, now)
         if beat.leaving:
+            self.suspects.forget(beat.host)
             yield from self._leave(beat.host, now)
             return
         fresh = beat.host not in self.hosts
@@ -155,6 +170,11 @@ class ClusterManager:
         yield from self._decide(now) if lost else self._decide_soon(now)
         yield from self._remind()
         yield Send(self._outlook(now))
+        if now - self.kept_at >= KEEP_EVERY_S:
+            self.kept_at, learnt = now, self.view.learnt()
+            if learnt != self.learnt:
+                self.learnt = learnt
+                yield Send(learnt)
         yield Wake(LOOK_EVERY_S, "look")
 
     def _remind(self) -> Iterator[Command]:
@@ -258,6 +278,7 @@ class ClusterManager:
             errors=self.view.accuracy.report(),
             decisions=tuple(self.last),
             unmet=self.unmet,
+            faults=self.suspects.told(now),
             silent=tuple(self.silent),
         )
 

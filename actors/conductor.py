@@ -43,6 +43,7 @@ from ..bus.messages import (
     WorkflowMade,
     WorkflowRefused,
 )
+from ..clustermgr.suspects import plausible
 from ..planner.request import refusal
 from .admission import Admission
 from .core import ActorBug, Command, Event, Heard, Outcome, Replayed, Reply, Resumed, Send, Settle, Wake, Woke, Write
@@ -88,7 +89,7 @@ class Conductor(Admission):
             case Heard(msg=TaskResults() as msg, key=key):
                 return self._results(msg, key, now)
             case Heard(msg=HostHeartbeat() as msg):
-                self.state.pools.beat(msg, now)
+                self.state.pools.beat(plausible(msg, now), now)
                 return self._release(now)
             case Heard(msg=SubmitJob() as msg, key=key):
                 return self._submit(msg, key, now)
@@ -194,7 +195,7 @@ class Conductor(Admission):
             touched[job.name] = job
             match result:
                 case TaskDone():
-                    problem = self._count(job, msg.host, result)
+                    problem = self._count(job, msg.host, result, now)
                     if problem:
                         ends.setdefault(job.name, (job, problem))
                     else:
@@ -216,14 +217,14 @@ class Conductor(Admission):
                 yield from self._progress(job)
                 yield from self._go_on(job, now)
 
-    def _count(self, job: Job, host: str, result: TaskDone) -> str:
+    def _count(self, job: Job, host: str, result: TaskDone, now: float) -> str:
         """Returns what is wrong with the output, if anything is."""
         assert job.run is not None
         task = (result.stage, result.index)
         if job.run.stages[result.stage].stage.many and not isinstance(result.output, list | tuple):
             return f"stage {result.stage} was to give a list and gave {type(result.output).__name__}"
         self.state.pools.done(job.pool_of(result.stage), job.name, task, result.use.end - result.use.start)
-        self.shares.of(job.tenant).spent.add(result.use.cost_usd, result.use.end)
+        self.shares.of(job.tenant).spent.add(result.use.cost_usd, now)
         for ready in job.count(host, result.stage, result.index, result.attempt, result.instance, result.output, result.use):
             self._enqueue(job, ready)
         return ""

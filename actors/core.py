@@ -110,6 +110,12 @@ class Return(Struct, frozen=True):
     keys: tuple[str, ...]
 
 
+class Note(Struct, frozen=True):
+    """A line for the log of this process: what its owner should look at."""
+
+    text: str
+
+
 class Wake(Struct, frozen=True):
     """Come back to me later, as Woke(key). A stale wake-up is ignored by its key."""
 
@@ -131,7 +137,7 @@ class Take(Struct, frozen=True):
     upto: int
 
 
-Command = Send | Reply | Write | Settle | Return | Wake | Do | Take
+Command = Send | Reply | Write | Settle | Return | Note | Wake | Do | Take
 
 
 class Actor(Protocol):

@@ -213,7 +213,16 @@ def _make(
             instances = Instances(here.rows, data / "artifacts", data / "logs", Artifacts(link), here.homes, mine)
             close.push_async_callback(instances.close)
             offers = tuple(o for o in here.offers if o.implementation not in without)
-            return Worker(name, here.rows, offers, _prices(environ), cores(), here.brings, mine), instances.errands
+            return Worker(
+                name,
+                here.rows,
+                offers,
+                _prices(environ),
+                cores(),
+                here.brings,
+                mine,
+                run=f"{token(socket.gethostname())[:40]}/{os.getpid()}",
+            ), instances.errands
     raise ValueError(f"there is no actor '{role}'")
 
 

@@ -28,6 +28,7 @@ from ..bus.messages import (
     WorkloadKept,
 )
 from ..bus.subjects import pool, token
+from ..clustermgr.suspects import plausible
 from ..optimizer.fleet import STRANDED_S, Fleet, HostView, view
 from ..optimizer.goals import BadGoal
 from ..optimizer.hardware import hardware_of, joined
@@ -112,7 +113,7 @@ class Optimizer:
     def _on(self, event: Event, now: float) -> Iterable[Command]:
         match event:
             case Heard(msg=HostHeartbeat() as beat):
-                return self._beat(beat, now)
+                return self._beat(plausible(beat, now), now)
             case Heard(msg=MakePlan() as msg):
                 return self._asked(msg, now)
             case Outcome(errand=Optimize(ask=ask), value=value, error=error):

@@ -22,7 +22,26 @@ from ..bus.messages import DeadLetter, JobLog, JobRefused, JobResult, Message, S
 from ..bus.streams import RESULTS_CONSUMER
 from ..bus.subjects import subject_of, token, wildcard
 from ..bus.wire import BadMessage, decode, encode
-from .core import Actor, Command, Do, Errand, Event, Heard, Outcome, Replayed, Reply, Resumed, Return, Send, Settle, Take, Wake, Woke, Write
+from .core import (
+    Actor,
+    Command,
+    Do,
+    Errand,
+    Event,
+    Heard,
+    Note,
+    Outcome,
+    Replayed,
+    Reply,
+    Resumed,
+    Return,
+    Send,
+    Settle,
+    Take,
+    Wake,
+    Woke,
+    Write,
+)
 from .journal import Journal
 from .reception import EACH_MAX, Reception
 
@@ -243,6 +262,8 @@ class Shell:
                     self.journal.after(job, lambda: self._reply(key, msg))
             case Take(pool=pool, upto=upto):
                 self._take(pool, upto)
+            case Note(text=text):
+                log.warning("%s", text)
             case Return(keys=keys):
                 for key in keys:
                     if pull := self._pull_of.pop(key, None):

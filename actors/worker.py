@@ -68,7 +68,10 @@ class Worker(Keeper):
         cores: int,
         brings: LibraryOffered | None = None,
         machine: Machine | None = None,
+        run: str = "",
     ) -> None:
+        """`run` tells this process from others that were given the same name."""
+        self.run = run
         self.machine = machine or Machine()
         self.revoked_at: float | None = None
         self.margin_s = 0.0
@@ -272,6 +275,7 @@ class Worker(Keeper):
                 market=self.machine.market,
                 usd_per_hour=self.machine.usd_per_hour,
                 revoked_at=self.revoked_at,
+                run=self.run,
             )
         )
 

@@ -28,10 +28,12 @@ from .values import Id as Id
 from .values import Index as Index
 from .values import Input as Input
 from .values import Instance as Instance
+from .values import JobKind as JobKind
 from .values import Line as Line
 from .values import Offer as Offer
 from .values import Plan as Plan
 from .values import PoolForecast as PoolForecast
+from .values import PoolSeconds as PoolSeconds
 from .values import Profile as Profile
 from .values import RunnerUp as RunnerUp
 from .values import Stage as Stage
@@ -472,6 +474,8 @@ class HostHeartbeat(Message, frozen=True, tag="host_heartbeat"):
     """Of the whole machine, where its owner said; None: by the catalogue."""
     revoked_at: float | None = None
     """When it will be taken away, once its owner has said so; nothing new is planned on it then."""
+    run: str = ""
+    """Which process says it: two workers may have been given one name."""
 
 
 class DesiredInstances(Message, frozen=True, tag="desired_instances"):
@@ -501,8 +505,22 @@ class ClusterOutlook(Message, frozen=True, tag="cluster_outlook"):
     """The last ten that changed something, newest last."""
     unmet: tuple[Decision, ...] = ()
     """Demand that has no instance just now, each with the reason."""
+    faults: tuple[str, ...] = ()
+    """What cannot be true of what hosts say, and what is done about it."""
     silent: tuple[str, ...] = ()
     """Hosts that were lost: nothing was heard of them for too long."""
+
+
+class ClusterLearnt(Message, frozen=True, tag="cluster_learnt"):
+    """What the cluster manager has seen so far, for its next start; at most every ten seconds.  clustermgr -> clustermgr (replays)"""
+
+    subject: ClassVar[str] = "mk.v1.cluster.learnt"
+    stream: ClassVar[str] = "FLEET"
+    ratios: dict[str, tuple[float, ...]] = {}
+    """Agent to the newest ratios of actual to planned seconds of its stages."""
+    loads: tuple[PoolSeconds, ...] = ()
+    """What loads took, smoothed."""
+    kinds: tuple[JobKind, ...] = ()
 
 
 class TenantsState(Message, frozen=True, tag="tenants_state"):
@@ -601,6 +619,7 @@ AnyMessage = (
     | HostHeartbeat
     | DesiredInstances
     | ClusterOutlook
+    | ClusterLearnt
     | TenantsState
     | LibraryOffered
     | Indexed

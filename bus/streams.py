@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from .messages import (
+    ClusterLearnt,
     ClusterOutlook,
     DeadLetter,
     DesiredInstances,
@@ -49,7 +50,9 @@ STREAMS: tuple[StreamSpec, ...] = (
     StreamSpec("TASKS", (wildcard(TaskReady),), "workqueue", dedup_s=600.0),
     StreamSpec("RESULTS", (wildcard(TaskResults),), "workqueue"),
     StreamSpec(
-        "FLEET", (wildcard(DesiredInstances), wildcard(LibraryOffered), wildcard(ClusterOutlook), wildcard(TenantsState)), per_subject=1
+        "FLEET",
+        (wildcard(DesiredInstances), wildcard(LibraryOffered), wildcard(ClusterOutlook), wildcard(ClusterLearnt), wildcard(TenantsState)),
+        per_subject=1,
     ),
     StreamSpec("INDEX", (wildcard(Indexed),), per_subject=1),
     StreamSpec("PROFILES", (wildcard(ProfileKept), wildcard(WorkloadKept), wildcard(SensitivityKept)), per_subject=1),

@@ -325,6 +325,22 @@ class ForecastError(Struct, frozen=True):
     """Share that fell between the forecast's 10 % and 90 %; 0.8 is right."""
 
 
+class PoolSeconds(Struct, frozen=True):
+    agent: str
+    implementation: str
+    hardware: str
+    time_s: float
+    width: int = 1
+
+
+class JobKind(Struct, frozen=True):
+    """Jobs of one shape: when the newest came, oldest first, and what the last of them needed how long after it came."""
+
+    name: str
+    times: tuple[float, ...] = ()
+    pools: tuple[PoolSeconds, ...] = ()
+
+
 class TenantState(Struct, frozen=True):
     """One tenant as the conductor sees it. `share` is its part of the cluster's cores or accelerators, the larger (`dominant` says which);
     the least share over `weight` is served next. It may be above 1: what is released waits in part.

@@ -25,6 +25,8 @@ def lines(outlook: ClusterOutlook | None, now: float) -> Iterator[str]:
         yield f"forecasts of {e.n} stages' starts: off by {e.absolute_s:.1f} s on average, {e.within:.0%} between their 10 % and 90 % quantiles"
     for host in outlook.silent:
         yield f"host {host} is lost: nothing was heard of it for too long"
+    for fault in outlook.faults:
+        yield f"SUSPECT  {fault}"
     for d in outlook.unmet:
         yield f"NOT MET  {d.implementation} for {d.agent} on {d.hardware}: {d.text} ({d.code})"
     if outlook.decisions:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from ..agents.library import Implementation
-from ..bus.messages import HostHeartbeat, JobProgress, PlanMade
+from ..bus.messages import ClusterLearnt, HostHeartbeat, JobKind, JobProgress, PlanMade, PoolSeconds
 from ..optimizer.hardware import split
 from ..optimizer.prices import Prices
 from . import forecast
@@ -128,6 +128,30 @@ class View:
                 took_s = i.load_s or now - since
                 before = self.loads.get(key)
                 self.loads[key] = took_s if before is None else 0.5 * before + 0.5 * took_s
+
+    # --- across restarts ------------------------------------------------------------------------------------------------------
+
+    def learnt(self) -> ClusterLearnt:
+        kinds = (
+            JobKind(name, tuple(k.arrivals.times), tuple(PoolSeconds(*key, after_s, width) for key, (after_s, width) in k.pools.items()))
+            for name, k in self.kinds.items()
+        )
+        return ClusterLearnt(
+            ratios={agent: tuple(seen) for agent, seen in self.ratios.seen.items()},
+            loads=tuple(PoolSeconds(*key, took_s) for key, took_s in self.loads.items()),
+            kinds=tuple(kinds),
+        )
+
+    def remember(self, msg: ClusterLearnt) -> None:
+        """What a predecessor had learnt, before anything else is heard."""
+        for agent, ratios in msg.ratios.items():
+            for ratio in ratios:
+                self.ratios.observe(agent, 1.0, ratio)
+        self.loads = {(p.agent, p.implementation, p.hardware): p.time_s for p in msg.loads}
+        for k in msg.kinds:
+            kind = self.kinds[k.name] = Kind()
+            kind.arrivals.times.extend(k.times)
+            kind.pools = {(p.agent, p.implementation, p.hardware): (p.time_s, p.width) for p in k.pools}
 
     def forget_silent(self, now: float) -> None:
         self.jobs = {j: v for j, v in self.jobs.items() if now - v.heard < JOB_SILENT_S}

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..actors.core import Command, Do, Event, Heard, Outcome, Replayed, Reply, Resumed, Return, Send, Settle, Take, Wake, Woke, Write
+from ..actors.core import Command, Do, Event, Heard, Note, Outcome, Replayed, Reply, Resumed, Return, Send, Settle, Take, Wake, Woke, Write
 from ..bus.ids import dotted
 from ..bus.messages import (
     Counted,
@@ -68,6 +68,8 @@ def _command(command: Command) -> str:
             return f"Reply {_short(msg)}"
         case Write(job=job, record=record, settles=settles):
             return f"Write {job} {_short(record)}" + (f" settling {len(settles)}" if settles else "")
+        case Note(text=text):
+            return f"Note {text}"
         case Return(keys=keys):
             return f"Return {len(keys)}"
         case Settle(keys=keys):

@@ -171,7 +171,7 @@ class World:
         self._offers[name] = frozenset(pool_name(o.agent, o.implementation, o.hardware) for o in offers)
         brings = LibraryOffered(host=name, implementations=tuple(to_builtins(row) for row in more))
         machine = Machine("spot" if self.rules.moving and name == self._spot else "on-demand")
-        return make(name, known, offers, Prices({}), 4, brings, machine), host.errands
+        return make(name, known, offers, Prices({}), 4, brings, machine, run=f"{name}/{self._lives}"), host.errands
 
     def kill(self, name: str) -> None:
         """As by kill -9; half of the time also what it had just written is lost."""

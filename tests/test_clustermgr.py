@@ -14,6 +14,7 @@ from murakkab.actors.core import ActorBug, Command, Event, Heard, Replayed, Resu
 from murakkab.agents.library import Implementation
 from murakkab.bus.messages import (
     Choice,
+    ClusterLearnt,
     ClusterOutlook,
     Desired,
     DesiredInstances,
@@ -432,3 +433,25 @@ def test_the_last_decisions_are_kept(manager: Manager) -> None:
     assert len(told) == DECISIONS_KEPT
     assert [d.at for d in told] == sorted(d.at for d in told)
     assert all(d.text and d.code for d in told)
+
+
+def test_what_was_learnt_outlives_a_restart(manager: Manager) -> None:
+    for n in range(4):
+        manager.hear(planned(f"j{n}"))
+        manager.hear(progress((0, 1), (0, None), (0, None), job=f"j{n}", released="one"))
+        manager.now += 3.0
+        manager.hear(progress((1, 1), (0, 2), (0, None), job=f"j{n}"))
+        manager.hear(structs.replace(beat(), instances=manager.instances(state="loading")))
+        manager.hear(structs.replace(beat(), instances=manager.instances()))
+        manager.hear(JobResult(tenant="t", job=f"j{n}", status="done"))
+        manager.now += 60.0
+    (kept,) = [c.msg for c in manager.on(Woke("look")) if isinstance(c, Send) and isinstance(c.msg, ClusterLearnt)]
+    assert kept.ratios
+    assert kept.loads
+    assert [len(k.times) for k in kept.kinds] == [4]
+    after = Manager()
+    after.on(Replayed(kept))
+    assert after.actor.view.learnt() == kept
+    after.now = manager.now
+    after.on(Resumed())
+    assert not [c for c in after.on(Woke("look")) if isinstance(c, Send) and isinstance(c.msg, ClusterLearnt)], "it says only what is new"

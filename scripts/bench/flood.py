@@ -2,7 +2,8 @@
 
     python scripts/bench/flood.py [--flood 10000] [--jobs 60] [--tasks 4] [--ms 250] [--rounds 2] [--json FILE]
 
-One nats-server, the control actors and two workers with 32 slots each, on this machine. Tenant ann runs one job after the other, `--jobs` of them: a Spread, `--tasks`
+One nats-server, the control actors and one worker with 32 slots for Sleep, on this machine; nothing is released (MURAKKAB_SCALING=always-on), so that only
+the sharing of slots differs. Tenant ann runs one job after the other, `--jobs` of them: a Spread, `--tasks`
 Sleep tasks of `--ms`, one that gathers. First alone; then tenant bob's process submits `--flood` jobs of the same shape all at once, and ann's
 next jobs begin at the same moment. Bob's Sleep tasks are of 0.5 to 1.5 times that length, each job's of its own: as those of real jobs, they do
 not all end at the same moment. After that bob's jobs are left to go on, or not: each round is a system of its own. Both have the same
@@ -50,7 +51,8 @@ CONF = "max_payload: 1MB\nmax_pending: 128MB\njetstream {}\n"
 ANN, BOB = "ann", "bob"
 WARM_LIMIT_S = 90.0
 LIMIT_S = 600.0
-HOSTS, SLOTS = 2, 64
+SLOTS = 32
+"""Of the one instance that runs everybody's Sleep tasks."""
 
 
 def main() -> None:
@@ -135,12 +137,13 @@ async def one_round(args: argparse.Namespace) -> dict[str, Any]:
         (Path(folder) / "nats.conf").write_text(CONF)
         os.environ["MURAKKAB_HOME"] = folder
         os.environ["MURAKKAB_TENANTS"] = f"{ANN},{BOB}"
+        os.environ["MURAKKAB_SCALING"] = "always-on"
         server = NatsServer(Path(folder) / "nats", dict.fromkeys(ROLES, ""), conf=Path(folder) / "nats.conf")
         url = await asyncio.get_running_loop().run_in_executor(None, server.start)
         system = System(Path(folder) / "system", url=url)
         assert server.process is not None
         try:
-            async with system, SecondWorker(system, Path(folder)):
+            async with system:
                 return await measured(args, system, url, server.process.pid)
         finally:
             server.stop()
@@ -189,23 +192,6 @@ async def measured(args: argparse.Namespace, system: System, url: str, server_pi
         await observer.close()
 
 
-class SecondWorker:
-    """Another host's, by the command line of `client/system.py`, which starts one worker only."""
-
-    def __init__(self, system: System, folder: Path) -> None:
-        self.system, self.folder = system, folder
-
-    async def __aenter__(self) -> None:
-        argv = ["-m", "murakkab.client.cli", "worker", "--nats", self.system.url, "--data", str(self.folder / "second"), "--host", "second"]
-        with (self.folder / "second.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(sys.executable, *argv, stdout=log, stderr=log, env=self.system.env)
-        self.system.pids["worker-2"] = self.process.pid
-
-    async def __aexit__(self, *_: object) -> None:
-        self.process.terminate()
-        await self.process.wait()
-
-
 class Seen:
     """What an observer hears."""
 
@@ -227,7 +213,7 @@ class Seen:
 async def warm(args: argparse.Namespace, session: Session, seen: Seen) -> None:
     end = time.monotonic() + WARM_LIMIT_S
     n = 0
-    while sum("Sleep" in agents for agents in seen.warm.values()) < HOSTS or n < 5:
+    while not any("Sleep" in agents for agents in seen.warm.values()) or n < 5:
         if time.monotonic() > end:
             raise TimeoutError(f"no warm instances after {WARM_LIMIT_S:g} s")
         n += 1
