@@ -233,7 +233,7 @@ class Admission(Replanning):
             job = self.state.jobs.get(name)
             if job is not None and job.run is not None and (problem := self._too_much(tenant, job.run.stages[stage].choice, need)):
                 yield from self._end(job, "failed", problem, now)
-        self.state.pools.look_again()
+        self.state.pools.look_again(now)
         states = tuple(self._states())
         if states != self.told:
             self.told = states

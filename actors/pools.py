@@ -14,6 +14,7 @@ from math import inf
 from ..bus.messages import HostHeartbeat
 from ..bus.subjects import pool as pool_name
 from .core import ActorBug
+from .headroom import WINDOW_S, Headroom
 from .run import Task
 from .shares import Need, Shares
 
@@ -37,6 +38,7 @@ class Pool:
     """By tenant, in order. (A plain dict would search from its emptied front.)"""
     released: dict[Waiting, tuple[str, Need]] = field(default_factory=dict)
     """With tenant."""
+    headroom: Headroom = field(default_factory=Headroom)
     turns: dict[str, int] = field(default_factory=dict)
     """When each tenant was served last, by the count of all releases."""
     slots: int = 0
@@ -69,6 +71,8 @@ class Pools:
     places: dict[str, dict[Task, str]] = field(default_factory=dict)
     """Job to task to its pool, of all that waits or is released."""
     served: int = 0
+    turned: float = 0.0
+    """When a window of `headroom.py` began."""
 
     def enqueue(self, name: str, tenant: str, job: str, task: Task, need: Need | None = None) -> None:
         pool = self.pools.get(name)
@@ -119,6 +123,7 @@ class Pools:
             del self.places[job]
         if held := pool.released.pop((job, task), None):
             self.shares.give_back(*held)
+            pool.headroom.gave(held[0])
             for other in self.blocked.pop(held[0], ()):
                 self.dirty[other] = None
             return
@@ -151,6 +156,7 @@ class Pools:
                 pool.turns[tenant] = self.served
                 pool.released[(job, task)] = tenant, need
                 self.shares.take(tenant, need)
+                pool.headroom.took(tenant)
                 yield name, job, task
 
     def limit(self, pool: Pool) -> int:
@@ -162,8 +168,10 @@ class Pools:
 
     def _next(self, name: str, pool: Pool) -> str:
         """The tenant whose turn it is of those that wait and may have more; empty when none may."""
-        may = []
+        may, free = [], self.limit(pool) - len(pool.released)
         for tenant, queue in pool.waiting.items():
+            if self.crowded and free <= pool.headroom.beside(tenant, pool.slots, self._weight, pool.waiting):
+                continue
             if quota := self.shares.beyond(tenant, next(iter(queue.values()))):
                 self.blocked.setdefault(tenant, {})[name] = quota
             else:
@@ -171,6 +179,9 @@ class Pools:
         if len(may) < 2:
             return may[0] if may else ""
         return self.shares.next((t, pool.turns.get(t, 0)) for t in may)
+
+    def _weight(self, tenant: str) -> float:
+        return self.shares.of(tenant).tenant.weight
 
     def may_release(self, name: str) -> bool:
         pool = self.pools[name]
@@ -192,8 +203,11 @@ class Pools:
                     queue[(job, task)] = need_of(job, task)
                     self.dirty[name] = None
 
-    def look_again(self) -> None:
-        """Time has passed, which quotas of dollars an hour depend on."""
+    def look_again(self, now: float) -> None:
+        """Time has passed, which quotas of dollars an hour depend on, and what is kept free."""
+        if now - self.turned >= WINDOW_S:
+            self.turned = now
+            self.dirty.update((name, None) for name, pool in self.pools.items() if pool.headroom.turn() and pool.waiting)
         for pools in self.blocked.values():
             self.dirty.update(dict.fromkeys(pools))
         self.blocked.clear()

@@ -141,3 +141,37 @@ def test_check_sees_a_disagreement() -> None:
     released(pools)
     with pytest.raises(ActorBug, match="disagree on what is released"):
         pools.check({"j": {}})
+
+
+def test_what_a_tenant_used_a_moment_ago_stays_free_for_it_within_its_part() -> None:
+    pools = Pools(crowded=True)
+    pools.beat(beat("h", 8), 0.0)
+    for tenant in ("one", "flood"):
+        fill(pools, tenant, tenant, range(3) if tenant == "one" else range(100))
+    for pool in pools.pools.values():
+        pool.task_s = 1.0
+    assert Counter(job for job, _ in released(pools)) == {"one": 3, "flood": 5}
+    for n in range(3):
+        pools.done(POOL, "one", ("s", (n,)), 1.0)
+    assert released(pools) == [], "its three slots wait for its next job"
+    fill(pools, "one", "next", range(6))
+    assert [job for job, _ in released(pools)] == ["next"] * 3, "at once; more than that by turns"
+    for n in range(3):
+        pools.done(POOL, "next", ("s", (n,)), 1.0)
+    pools.drop("next")
+    for now in (10.0, 20.0):
+        assert released(pools) == []
+        pools.look_again(now)
+    assert [job for job, _ in released(pools)] == ["flood"] * 3, "two windows later they are anybody's"
+
+
+def test_nothing_is_kept_free_of_the_last_slot_or_for_more_than_its_part() -> None:
+    pools = Pools(crowded=True)
+    pools.beat(beat("h", 1), 0.0)
+    fill(pools, "one", "one", range(1))
+    fill(pools, "two", "two", range(2))
+    for pool in pools.pools.values():
+        pool.task_s = 1.0
+    assert len(released(pools)) == 1
+    pools.done(POOL, "one", ("s", (0,)), 1.0)
+    assert released(pools) == [("two", 0)]

@@ -68,8 +68,9 @@ def main() -> None:
     for name, times in took.items():
         print(f"{name:<12} {statistics.median(times):>7.1f} ({max(times):.1f})  {len(times)}")
     if args.json:
-        made = {"how": "measured; fleet and jobs are made up", "load_average": began, **vars(args), "ms": took}
-        args.json.write_text(json.dumps(made, indent=1, default=str) + "\n")
+        asked = {k: v for k, v in vars(args).items() if k != "json"}
+        made = {"how": "measured; fleet and jobs are made up", "load_average": began, **asked, "ms": took}
+        args.json.write_text(json.dumps(made, indent=1) + "\n")
 
 
 class Fleet:
