@@ -38,10 +38,11 @@ class Headroom:
         self.before, self.lately = self.lately, dict(self.out)
         return kept
 
-    def beside(self, tenant: str, slots: int, weight: Callable[[str], float], waiting: Iterable[str]) -> int:
-        """Slots that a tenant must leave free for others."""
+    def kept(self, slots: int, weight: Callable[[str], float], waiting: Iterable[str]) -> dict[str, int]:
+        """Slots that stay free for each tenant, of those for whom any do."""
         used = {t: max(self.before.get(t, 0), self.lately.get(t, 0)) for t in {*self.before, *self.lately}}
-        if not used or used.keys() == {tenant}:
-            return 0
-        total = sum(weight(t) for t in {*used, *waiting, tenant})
-        return sum(max(0, min(n, int(slots * weight(t) / total)) - self.out.get(t, 0)) for t, n in used.items() if t != tenant)
+        if not used:
+            return {}
+        total = sum(weight(t) for t in {*used, *waiting})
+        gaps = {t: min(n, int(slots * weight(t) / total)) - self.out.get(t, 0) for t, n in used.items()}
+        return {t: n for t, n in gaps.items() if n > 0}

@@ -23,6 +23,8 @@ AHEAD = 4
 ROUND_S = 0.005
 """While several tenants have jobs, no more is released ahead than slots work off in this time: about a round trip. What one tenant has
 ahead, another one's task stands behind."""
+FALLS = 32
+"""Longer tasks count at once, shorter ones slowly: of a pool with both, it is the longer ones that a slot is waited for."""
 UNKNOWN_SLOTS = 1
 """A pool that nobody serves yet gets this many slots' worth, so that a worker that warms up finds work."""
 
@@ -43,7 +45,7 @@ class Pool:
     """When each tenant was served last, by the count of all releases."""
     slots: int = 0
     task_s: float = 0.0
-    """What a task takes: of those that were done lately; before, what a plan expects."""
+    """What the longer ones of its tasks take, of those that were done lately; before, what a plan expects."""
 
 
 @dataclass(slots=True)
@@ -92,7 +94,7 @@ class Pools:
         if pool is None:
             return
         if took_s > 0:
-            pool.task_s += (took_s - pool.task_s) / 8 if pool.task_s else took_s
+            pool.task_s = max(took_s, pool.task_s + (took_s - pool.task_s) / FALLS)
         self._remove(name, pool, job, task)
         self.dirty[name] = None
 
@@ -168,9 +170,11 @@ class Pools:
 
     def _next(self, name: str, pool: Pool) -> str:
         """The tenant whose turn it is of those that wait and may have more; empty when none may."""
-        may, free = [], self.limit(pool) - len(pool.released)
+        may, free = [], pool.slots - len(pool.released)
+        kept = pool.headroom.kept(pool.slots, self._weight, pool.waiting) if self.crowded else {}
+        all_kept = sum(kept.values())
         for tenant, queue in pool.waiting.items():
-            if self.crowded and free <= pool.headroom.beside(tenant, pool.slots, self._weight, pool.waiting):
+            if 0 < all_kept - kept.get(tenant, 0) >= free:  # what is free, is for others
                 continue
             if quota := self.shares.beyond(tenant, next(iter(queue.values()))):
                 self.blocked.setdefault(tenant, {})[name] = quota
