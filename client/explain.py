@@ -16,6 +16,7 @@ from ..optimizer.goals import goals
 from .explain_points import estimate_of, points
 from .explain_text import WIDTH, show
 from .job import Job, JobFailed
+from .patience import Patience
 from .run import as_job, print_failure
 
 NARROWEST, WIDEST = 100, 140
@@ -26,7 +27,10 @@ async def explain(args: argparse.Namespace) -> int:
     """Exit status 1 when there is no such workflow, 2 when the bounds cannot be met."""
     job = as_job(args, explain=True)
     try:
-        result = (await job.run(args.nats)).message
+        async with job.start(args.nats) as handle:
+            async for _ in Patience(handle.job, sys.stderr).follow(handle.events()):
+                pass
+            result = (await handle.result()).message
     except JobFailed as failed:
         print_failure(failed.result, args.json)
         return 2 if failed.result.infeasible else 1

@@ -17,6 +17,7 @@ from .compared import compare
 from .compared_text import print_changes, print_stages, print_whole
 from .history import History, history
 from .job import Job, JobFailed, JobHandle, Result
+from .patience import Patience
 from .session import BadRequest
 from .trace import draw, rebuild
 
@@ -64,8 +65,9 @@ def _check_early(job: Job) -> None:
 
 async def _follow(handle: JobHandle, args: argparse.Namespace, bars: Bars | None) -> int:
     planned = False
+    events = handle.events() if bars else Patience(handle.job, sys.stderr).follow(handle.events())
     try:
-        async for news in handle.events():
+        async for news in events:
             if bars is None:
                 continue
             if not planned and not args.json and news.phase == "running":  # somebody is looking on
