@@ -83,7 +83,7 @@ def space(
         if not fit:
             best = max(w.quality for w in all_ways)
             raise Infeasible(
-                f"quality floor {floor:g} cannot be met by stage '{stage.name}' ({stage.agent}): the best here reaches {best:.3g}"
+                f"quality floor {floor:g} cannot be met by stage '{stage.name}' ({stage.agent}): the best here reaches {int(best * 1000) / 1000:g}"
             )
         found.append(fit)
     return Space(workflow, expected, tuple(found), _problem(world, workflow, expected, found, goals, bounds))
