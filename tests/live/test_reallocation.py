@@ -18,7 +18,7 @@ from murakkab.bus.subjects import wildcard
 from murakkab.bus.wire import decode
 from murakkab.client.job import Job
 from murakkab.client.system import System
-from murakkab.clustermgr.room import MEMORY_SHARE
+from murakkab.clustermgr.nodes import MEMORY_SHARE
 
 pytestmark = [pytest.mark.live, pytest.mark.models, pytest.mark.anyio]
 
