@@ -26,6 +26,7 @@ from .state import Cluster, Held, Host, Pool, Target, ask_on, places
 
 LOOK = 64
 """Hosts that are looked at for a place before one of them is taken, when there are more."""
+MEMORY_FACTOR, MEMORY_BASE_MB = 8, 1_000
 STARTS_MAX = 64
 """New instances in one decision, the soonest wanted first; the next ones follow in the next decision, a moment later."""
 
@@ -49,6 +50,12 @@ def scale(cluster: Cluster, pools: Mapping[Key, Pool], targets: Mapping[Key, Tar
 
 class _GivesWay(Exception):
     """Something must go for another's sake, or is where it cannot stay."""
+
+
+def limit_mb(row: Implementation) -> int:
+    """Host memory above which an instance is ended: far above what it declares, so that it hits what runs away and not what has a large
+    video. 0, no limit, for what runs a server, whose size is that of a model that its owner chose."""
+    return 0 if row.spawns else MEMORY_FACTOR * row.memory_mb + MEMORY_BASE_MB
 
 
 def key_of(d: Desired) -> Key:
@@ -216,7 +223,7 @@ class _Scaling:
                 return outcome
             plan, n = self.plans[outcome.host], self.kept[key]
             device = plan.host.node(self.cluster.library).devices[outcome.device].id if outcome.devices else ""
-            d = Desired(self._id(plan, key), *key, slots, power, device=device)
+            d = Desired(self._id(plan, key), *key, slots, power, device=device, memory_mb=limit_mb(self.row(key)))
             plan.keep(d, key, self.row(key), target.due)
             self.kept[key] += 1
             self.starts += 1

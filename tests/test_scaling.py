@@ -354,3 +354,9 @@ def test_what_is_kept_of_a_host_is_what_would_be_found_anew(data: st.DataObject)
             host, fresh = host.now(beat_, has_), Host(beat_, has_)
         assert (host.held, host.count, host.states, host.ailing) == (fresh.held, fresh.count, fresh.states, fresh.ailing)
         assert (host.offers, host.make, host.node(LIBRARY)) == (fresh.offers, fresh.make, fresh.node(LIBRARY))
+
+
+def test_an_instance_may_take_far_more_than_it_declares_and_not_without_end() -> None:
+    (d,) = scaled({HEAR: want(1)}, Host(beat())).hosts["h"]
+    assert d.memory_mb == scaling.MEMORY_FACTOR * 300 + scaling.MEMORY_BASE_MB
+    assert scaling.limit_mb(structs.replace(LIBRARY[HEAR[:2]], spawns=True)) == 0
