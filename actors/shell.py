@@ -17,8 +17,9 @@ from nats.aio.msg import Msg
 
 from ..bus import metrics, tracing
 from ..bus.ids import message_id
-from ..bus.link import Link, Pull, deliveries
+from ..bus.link import Link
 from ..bus.messages import DeadLetter, JobLog, JobRefused, JobResult, Message, SubmitJob, TaskReady
+from ..bus.pull import Pull, deliveries
 from ..bus.streams import RESULTS_CONSUMER
 from ..bus.subjects import subject_of, token, wildcard
 from ..bus.wire import BadMessage, decode, encode

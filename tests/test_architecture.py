@@ -96,7 +96,7 @@ def test_the_scan_sees_what_there_is() -> None:
 
 def test_only_the_link_knows_nats() -> None:
     users = {name_of(f) for f in FILES if any(i.split(".")[0] == "nats" for i in all_imports(f))}
-    assert users <= {"bus/link.py", "bus/artifacts.py", "actors/shell.py", "sim/connection.py"}
+    assert users <= {"bus/link.py", "bus/pull.py", "bus/artifacts.py", "actors/shell.py", "sim/connection.py"}
     for name in ("actors/shell.py", "sim/connection.py"):  # the simulator's connection stands where the link has a real one
         found = {i for i in all_imports(ROOT / name) if i.split(".")[0] == "nats"} if (ROOT / name).exists() else set()
         assert all(i.startswith(("nats.aio.msg", "nats.errors", "nats.js.errors")) for i in found), f"{name} has more than types and errors"
