@@ -45,11 +45,13 @@ class Workloads:
     def __init__(self, agents: Mapping[str, Agent]) -> None:
         self.agents = agents
         self._known: dict[tuple[str, str], Workload] = {}
+        self._sensed: dict[str, float] = {}
+        """Agent to its sensitivity as it was measured: what is said of its amounts, before or after, does not change it."""
 
     def copy(self) -> Workloads:
         """One that later learning does not touch."""
         twin = Workloads(self.agents)
-        twin._known = dict(self._known)
+        twin._known, twin._sensed = dict(self._known), dict(self._sensed)
         return twin
 
     def put(self, load: Workload) -> bool:
@@ -58,7 +60,7 @@ class Workloads:
         amounts += [rate for rates in load.units_per.values() for rate in rates.values()]
         if not all(isfinite(a) and a >= 0 for a in amounts):
             return False
-        self._known[(load.agent, load.args)] = load
+        self._known[(load.agent, load.args)] = replace(load, sensitivity=self._sensed.get(load.agent, load.sensitivity))
         return True
 
     def all(self) -> tuple[Workload, ...]:
@@ -67,7 +69,9 @@ class Workloads:
     def sensed(self, agent: str, sensitivity: float) -> Workload:
         """Keeps how much a job's quality follows from an agent's, as it was measured."""
         load = replace(self._known.get((agent, "")) or self._guess(agent, {}), sensitivity=sensitivity)
-        self.put(load)
+        if self.put(load):
+            self._sensed[agent] = sensitivity
+            self.put(load)
         return load
 
     def get(self, agent: str, args: Mapping[str, Any]) -> Workload:

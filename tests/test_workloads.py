@@ -204,3 +204,15 @@ def test_rates_converge_to_a_constant_truth(rate: float, seconds: float, tasks: 
     for _ in range(200):
         it.learn(stage("index"), report("index", tasks, texts=rate * seconds), {"video_s": seconds})
     assert it.expect(VIDEO, 1, {"video_s": seconds})["index"].units["texts"] == pytest.approx(rate * seconds, rel=0.01, abs=0.2 * seconds)
+
+
+def test_a_measured_sensitivity_outlives_what_is_said_of_amounts_later() -> None:
+    """An optimizer that missed the measurement stores its workload after it; both are replayed in that order."""
+    it = Workloads(agents())
+    it.sensed("SpeechToText", 0.4)
+    assert it.put(Workload("SpeechToText", "", samples=3))
+    assert it.get("SpeechToText", {}).sensitivity == 0.4
+    it.sensed("SpeechToText", float("nan"))
+    assert it.copy().get("SpeechToText", {}).sensitivity == 0.4
+    it.sensed("SpeechToText", 0.7)
+    assert it.get("SpeechToText", {}).sensitivity == 0.7
