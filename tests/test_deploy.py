@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from murakkab.actors.tenants import Tenant, tenants_in
 from murakkab.bus.roles import ROLES, address
 from murakkab.bus.server import find_binary
 from murakkab.client.cli import ACTORS, parser
@@ -36,6 +37,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "TLS and GPUs": {"nats": {"tlsSecret": "nats-tls"}, "workers": GPUS, "imagePullSecrets": [{"name": "registry"}]},
     "secrets made elsewhere": {"auth": {"create": False}, "tenants": ["default", "acme"]},
     "open network": {"networkPolicy": {"enabled": False}},
+    "quotas": {"tenants": ["default", "acme"], "quotas": {"acme": {"weight": 0.5, "running_jobs": 3, "usd_per_hour": 2.5}}},
 }
 Object = dict[str, Any]
 
@@ -237,6 +239,24 @@ def test_a_real_server_accepts_what_the_chart_would_start(tmp_path: Path, values
     assert said["MK_ROUTES"].count("nats://routes:p7@demo-murakkab-nats-") == replicas
 
 
+def test_quotas_reach_the_conductors_as_they_are_written() -> None:
+    objects = render(VALUES["quotas"])
+    (made,) = (o for o in kind(objects, "ConfigMap") if o["metadata"]["name"].endswith("-tenants"))
+    text = made["data"]["tenants.json"]
+    assert tenants_in(text, "tenants.json") == (Tenant("acme", weight=0.5, running_jobs=3, usd_per_hour=2.5),)
+    for role, template in pods(objects):
+        assert ("MURAKKAB_TENANTS_FILE" in env(template)) == (role == "conductor")
+        if role == "conductor":
+            mounted = {m["name"]: m["mountPath"] for m in container(template)["volumeMounts"]}
+            assert env(template)["MURAKKAB_TENANTS_FILE"]["value"] == f"{mounted['tenants']}/tenants.json"
+            volume = next(v for v in template["spec"]["volumes"] if v["name"] == "tenants")
+            assert volume["configMap"]["name"] == made["metadata"]["name"]
+            before = template["metadata"]["annotations"]
+    values = {**VALUES["quotas"], "quotas": {"acme": {"weight": 2}}}
+    (after,) = (t["metadata"]["annotations"] for role, t in pods(render(values)) if role == "conductor")
+    assert before != after, "other quotas start other conductors"
+
+
 @pytest.mark.parametrize(("values", "copies"), [("defaults", "3"), ("one server", "1"), ("their own NATS", "3")])
 def test_streams_have_as_many_copies_as_there_are_servers(values: str, copies: str) -> None:
     (conductor,) = (t for role, t in pods(render(VALUES[values])) if role == "conductor")
@@ -317,6 +337,8 @@ def test_with_another_nats_none_is_made() -> None:
         ({"external": {"url": "nats://worker:secret@a:4222"}}, "external.url|/external/url"),
         ({"nats": {"password": "secret"}}, "password"),
         ({"workers": [{"name": "cpu"}]}, "resources"),
+        ({"quotas": {"acme": {"running_jobs": 0}}}, "running_jobs"),
+        ({"quotas": {"acme": {"jobs": 3}}}, "jobs"),
         ({"workers": [{"name": "cpu", "market": "stolen", "resources": LIMITS}]}, "market"),
     ],
 )
