@@ -101,6 +101,7 @@ class _NoLimit(Pools):
             for tenant, queue in pool.waiting.items():
                 for (job, task), need in queue.items():
                     pool.released[(job, task)] = tenant, need
+                    pool.headroom.took(tenant)
                     yield name, job, task
             pool.waiting.clear()
         self.dirty.clear()
