@@ -73,6 +73,8 @@ def implementation_problem(row: Implementation, weights: Iterable[str] | None = 
         return f"its entry '{row.entry}' is not module:Class"
     if not 0 <= row.quality <= 1:
         return f"its quality {row.quality:g} is not between 0 and 1"
+    if not 0 <= row.compute_share <= 1:
+        return f"its compute_share {row.compute_share:g} is not between 0 and 1"
     for field in ("slots", "threads"):
         if getattr(row, field) < 1:
             return f"its {field} are {getattr(row, field)}; at least 1"

@@ -36,6 +36,7 @@ class Facts(TypedDict, total=False):
     slots: int
     memory_mb: int
     threads: int
+    compute_share: float
     quality: float
     quality_how: str
     work_s: float

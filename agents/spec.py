@@ -74,6 +74,9 @@ class Implementation(Struct, frozen=True):
     slots: int = 1
     memory_mb: int = 200
     threads: int = 1
+    compute_share: float = 0.0
+    """What an instance takes of an accelerator's compute while it works, 0..1: those of one device never come to more than all of it. 0 for
+    unknown: then memory alone says how many share a device."""
     quality: float = 0.5
     """0..1 on the agent's own benchmark; `quality_how` says which. Compared only between implementations of one agent; a tool that
     does exactly what it says (cutting out sound, listing facts) has 1."""

@@ -61,9 +61,10 @@ def pool_of(key: Key) -> str:
     return "/".join(key)
 
 
-def ask_of(key: Key, row: Implementation, *, cores: float | None = None, share: float = 0.0, spread: bool | None = None) -> Ask:
+def ask_of(key: Key, row: Implementation, *, cores: float | None = None, share: float | None = None, spread: bool | None = None) -> Ask:
     """An instance of a pool, by its row. Cores: by default its threads; 0 where stages may take turns on them. It is spread by default
-    where it may be revoked. On an accelerator its memory is the device's, and no two of a pool are on one."""
+    where it may be revoked. On an accelerator its memory and its share of compute, the row's by default, are the device's, and no two of a
+    pool are on one."""
     base, market = split(key[2])
     on = "" if base == "cpu" else base
     return Ask(
@@ -72,7 +73,7 @@ def ask_of(key: Key, row: Implementation, *, cores: float | None = None, share: 
         memory_mb=0.0 if on else float(row.memory_mb),
         device=on,
         device_mb=float(row.memory_mb) if on else 0.0,
-        share=share,
+        share=(row.compute_share if on else 0.0) if share is None else share,
         wants=_artifacts(row, loaded=True),
         spread=market != "on-demand" if spread is None else spread,
         market=market,
@@ -82,26 +83,25 @@ def ask_of(key: Key, row: Implementation, *, cores: float | None = None, share: 
 
 def node_of(beat: HostHeartbeat, library: Mapping[tuple[str, str], Implementation]) -> Node:
     """A host as if nothing were on it."""
-    return _node(beat, (), library, {})
+    return _node(beat, (), library)
 
 
 def nodes_of(
     beats: Iterable[HostHeartbeat],
     desired: Mapping[str, Iterable[Desired]],
     library: Mapping[tuple[str, str], Implementation],
-    shares: Mapping[Key, float] | None = None,
 ) -> list[Node]:
     """Hosts that stay, less what they shall have by `desired` (host to instances). Of several heartbeats of a host the newest counts.
 
-    A memory is taken by declared needs up to `MEMORY_SHARE`. `shares` says what instances of a pool take of a device's compute,
-    nothing where it does not. A host that has less than is desired of it has nothing left, never less than that.
+    A memory is taken by declared needs up to `MEMORY_SHARE`, a device's compute by declared shares. A host that has less than is
+    desired of it has nothing left, never less than that.
     """
     newest: dict[str, HostHeartbeat] = {}
     for beat in beats:
         if beat.host not in newest or beat.at > newest[beat.host].at:
             newest[beat.host] = beat
     return [
-        _node(newest[host], tuple(desired.get(host, ())), library, shares or {})
+        _node(newest[host], tuple(desired.get(host, ())), library)
         for host in sorted(newest)
         if newest[host].revoked_at is None and not newest[host].leaving
     ]
@@ -111,7 +111,6 @@ def _node(
     beat: HostHeartbeat,
     desired: tuple[Desired, ...],
     library: Mapping[tuple[str, str], Implementation],
-    shares: Mapping[Key, float],
 ) -> Node:
     memory_mb = MEMORY_SHARE * sum(max(0, d.memory_mb) for d in beat.devices if d.kind == "cpu")
     cores_free, free_mb = float(beat.cores), memory_mb
@@ -128,7 +127,7 @@ def _node(
         if ours:  # the host takes the freest where nobody said which
             n = max(ours, key=lambda n: (device_mb[n], -n))
             device_mb[n] -= takes_mb
-            share[n] -= shares.get((d.agent, d.implementation, d.hardware), 0.0)
+            share[n] -= row.compute_share if row else 0.0
         else:
             free_mb -= takes_mb
     offered = [(o.agent, o.implementation, o.hardware) for o in beat.offers]

@@ -399,7 +399,7 @@ def test_two_nodes_of_one_name_are_refused() -> None:
 
 # --- nodes from heartbeats --------------------------------------------------------------------------------------------------------------
 
-HEAR = Implementation("hear", "Hear", "m:C", memory_mb=3_000, threads=2, weights="whisper", runs_on=("cpu", "gpu"))
+HEAR = Implementation("hear", "Hear", "m:C", memory_mb=3_000, threads=2, compute_share=0.25, weights="whisper", runs_on=("cpu", "gpu"))
 LIBRARY = {("Hear", "hear"): HEAR}
 CPU: Key = ("Hear", "hear", "cpu")
 GPU: Key = ("Hear", "hear", "h100-80gb")
@@ -416,7 +416,7 @@ def beat(host: str = "h", at: float = 1.0, **more: object) -> HostHeartbeat:
 
 def test_nodes_are_hosts_less_what_they_shall_have() -> None:
     has = [Desired("i1", *CPU), Desired("i2", *GPU, device="g0"), Desired("i3", *GPU)]
-    (node,) = nodes_of([beat()], {"h": has}, LIBRARY, {GPU: 0.25})
+    (node,) = nodes_of([beat()], {"h": has}, LIBRARY)
     assert (node.cores, node.cores_free, node.memory_mb, node.free_mb) == (8, 2, 8_000, 5_000)
     assert [(d.hardware, d.free_mb, d.share, d.id) for d in node.devices] == [("h100-80gb", 58_000, 0.5, "g0"), ("l4", 19_200, 1.0, "g1")]
     assert node.has == {pool_of(CPU): 1, pool_of(GPU): 2}

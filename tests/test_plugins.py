@@ -151,6 +151,10 @@ BROKEN = {
         HEAD + f'@implementation(agent="Sleep", name="x", quality=9)\n{MODEL}',
         "implementation x of Sleep is left out: its quality 9 is not between 0 and 1",
     ),
+    "share": (
+        HEAD + f'@implementation(agent="Sleep", name="x", compute_share=1.5)\n{MODEL}',
+        "implementation x of Sleep is left out: its compute_share 1.5 is not between 0 and 1",
+    ),
     "slots": (
         HEAD + f'@implementation(agent="Sleep", name="x", slots="many")\n{MODEL}',
         "its row is none: Expected `int`, got `str` - at `$.slots`",

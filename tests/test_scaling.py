@@ -235,6 +235,24 @@ def test_several_small_models_share_an_accelerator_by_memory() -> None:
     assert [(d.implementation, d.device) for d in done.hosts["h"]] == [("hear", "GPU-1"), ("split", "GPU-1")], "one of a pool a device"
 
 
+def test_shares_of_a_devices_compute_are_a_limit_and_the_reason_is_stated() -> None:
+    key: Key = ("Hear", "hear", "h100-80gb")
+    other: Key = ("Write", "write", "h100-80gb")
+    gpu = Device("NVIDIA H100 80GB HBM3", "gpu", 80_000, 0, id="GPU-1")
+    host = Host(structs.replace(beat(offers=(key, other)), devices=(*beat().devices, gpu)))
+    pools = {k: pool((k[0], k[1], "cpu")) for k in (key, other)}
+
+    def placed(share: float) -> Scaled:
+        library = {k: structs.replace(row, compute_share=share) for k, row in LIBRARY.items()}
+        return scale(Cluster([host], library, NOW), pools, {key: want(1), other: want(1)})
+
+    assert has(placed(0.5).hosts) == {"h": ["hear", "write"]}
+    tight = placed(0.6)
+    assert has(tight.hosts) == {"h": ["hear"]}
+    assert "compute" in tight.unmet[0].text
+    assert tight.unmet[0].figures["missing_share"] == pytest.approx(0.2)
+
+
 def test_where_it_failed_it_is_not_tried_while_another_host_can() -> None:
     failed = Instance("hear-1", "Hear", "hear", "cpu", "failed", 1, error="no weights")
     ill, well = Host(beat("a", instances=(failed,))), Host(beat("b", cores=1))
