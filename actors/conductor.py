@@ -35,6 +35,7 @@ from ..bus.messages import (
     Retried,
     SubmitJob,
     Submitted,
+    TakenOver,
     TaskDone,
     TaskFailed,
     TaskReady,
@@ -318,7 +319,7 @@ class Conductor(Admission):
                 self.state.unsent[log.job] = job
 
     def _resume(self, now: float) -> Iterator[Command]:
-        """After a replay: everything that was under way is asked for again, under the same ids.
+        """After a replay: everything that was under way is asked for again, under the same ids, once each log is closed to who wrote it before.
 
         Also after every reconnect, where all of it is under way already and only the asking may have been lost.
         """
@@ -334,6 +335,8 @@ class Conductor(Admission):
             if job.run is None:
                 self._wait(job)
                 continue
+            if not job.submit.explain:  # before anything is released by what the log says
+                yield Write(job.tenant, job.name, TakenOver(now))
             self._goes_on(job)
             for task, waits in job.run.tasks():
                 if not waits and not job.is_done(task):

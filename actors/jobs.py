@@ -25,6 +25,7 @@ from ..bus.messages import (
     StageState,
     SubmitJob,
     Submitted,
+    TakenOver,
     TaskRecord,
     Use,
     Workflow,
@@ -256,6 +257,8 @@ def replay(job: Job | None, record: Record) -> Job | None:
             job.count(host, done.stage, done.index, done.attempt, done.instance, done.output, done.use)
         case Retried(stage=stage, index=index, attempt=attempt, error=error):
             job.retry((stage, index), attempt, error)
+        case TakenOver():
+            pass
         case Ended() as ended:
             job.ended, job.phase = ended, ended.status
     return job

@@ -2,7 +2,8 @@
 
 What makes this safe. A choice is in the log (`Replanned`) before anything follows from it, and it is taken only for stages that at
 that moment have not started: none of their tasks has been released, by us or perhaps by who wrote the log before us. So every
-release that was ever stored agrees with the choices that were in the log then.
+release that was ever stored agrees with the choices that were in the log then. Who takes a log over closes it first (`TakenOver`), so that
+a choice of the one before, still on its way, cannot follow the releases of the one after.
 
 One exception: a stage that has started, and whose pool no living host serves any more. What is done of it stays done; each of its
 tasks that may be in the dead pool's queue becomes another attempt (`Retried`, so its release is no duplicate of the old one), and

@@ -425,6 +425,13 @@ class Retried(Struct, frozen=True, tag_field="type", tag="retried"):
     error: str
 
 
+class TakenOver(Struct, frozen=True, tag_field="type", tag="taken_over"):
+    """A conductor that has read the log goes on with the job from here. It closes the log to whoever wrote before: a record of theirs that is
+    still on its way, another choice say, comes too late for its place and is refused."""
+
+    at: float
+
+
 class Ended(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults=True):
     """Last record of every job."""
 
@@ -434,7 +441,7 @@ class Ended(Struct, frozen=True, tag_field="type", tag="ended", omit_defaults=Tr
     infeasible: bool = False
 
 
-Record = Submitted | Lowered | Planned | Replanned | Extended | Counted | Retried | Ended
+Record = Submitted | Lowered | Planned | Replanned | Extended | Counted | Retried | TakenOver | Ended
 
 
 class JobLog(Message, frozen=True, tag="job_log"):

@@ -43,6 +43,7 @@ from murakkab.bus.messages import (
     Stage,
     SubmitJob,
     Submitted,
+    TakenOver,
     TaskDone,
     TaskFailed,
     TaskReady,
@@ -602,6 +603,16 @@ def test_a_new_conductor_finishes_from_any_prefix_of_the_log(desk: Desk, records
     assert (result.status, result.answer) == ("done", ("end",))
     counted = [(r.done.stage, r.done.index) for _, _, r in other.log if isinstance(r, Counted)]
     assert sorted(counted) == [("gather", ()), ("spread", ()), ("wait", (0,)), ("wait", (1,))]
+
+
+def test_a_log_is_closed_to_who_wrote_it_before_anything_is_released_by_it(desk: Desk) -> None:
+    """A choice that a dead conductor made may be on its way to the log still; then the log would say another pool than the tasks are in."""
+    whole_job(desk)
+    _, commands = desk.restarted(5)
+    wrote = next(n for n, c in enumerate(commands) if isinstance(c, Write) and isinstance(c.record, TakenOver))
+    assert wrote < min(n for n, c in enumerate(commands) if isinstance(c, Send) and isinstance(c.msg, TaskReady))
+    assert all(c.after_records == c.msg.job for c in commands if isinstance(c, Send) and isinstance(c.msg, TaskReady))
+    assert desk.on(Resumed()) == [], "but not after each reconnect"
 
 
 def test_open_tasks_are_asked_for_again_with_the_attempt_that_they_are_at(desk: Desk) -> None:

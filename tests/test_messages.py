@@ -41,6 +41,7 @@ from murakkab.bus.messages import (
     Stage,
     SubmitJob,
     Submitted,
+    TakenOver,
     TaskDone,
     TaskFailed,
     TaskReady,
@@ -278,6 +279,7 @@ RECORDS = (
     | st.builds(Extended, IDS, st.none() | st.builds(Plan, WORKFLOWS, st.lists(CHOICES, max_size=2).map(tuple)), NUMBERS, TEXT)
     | st.builds(Counted, TEXT, DONE)
     | st.builds(Retried, IDS, INDEXES, st.integers(1, 3), TEXT)
+    | st.builds(TakenOver, NUMBERS)
     | st.builds(Ended, st.sampled_from(["done", "failed", "cancelled"]), TEXT, NUMBERS)
 )
 ANY = (
