@@ -8,6 +8,7 @@ from .schema import args_schema
 from .spec import Agent, Implementation, Take
 
 SCENE, FRAMES, AUDIO = Take("Scene"), Take("Frames"), Take("Audio")
+ENGLISH = {"language": ("", "en")}
 
 AFTER = {p: Take("Number", many=True, optional=True) for p in ("after", "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7")}
 """What the agents for tests can wait for; they look at none of it."""
@@ -236,11 +237,25 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         ("faster_whisper", "av", "onnxruntime"),
         "whisper-tiny.en",
         options={"weights": "whisper-tiny.en"},
+        only_args=ENGLISH,
         quality=0.979,
         quality_how="1 - word error rate, scripts/bench/quality.py",
         work_s=0.44,
         load_s=1.0,
         memory_mb=250,
+    ),
+    Implementation(
+        "faster-whisper/base/int8",
+        "SpeechToText",
+        "murakkab.agents.speech_faster_whisper:FasterWhisper",
+        ("faster_whisper", "av", "onnxruntime"),
+        "whisper-base",
+        options={"weights": "whisper-base"},
+        quality=0.979,
+        quality_how="1 - word error rate, scripts/bench/quality.py",
+        work_s=0.9,
+        load_s=1.5,
+        memory_mb=400,
     ),
     Implementation(
         "openai-whisper/tiny.en",
@@ -249,12 +264,39 @@ IMPLEMENTATIONS: tuple[Implementation, ...] = (
         ("whisper", "torch"),
         "whisper-tiny.en",
         options={"weights": "whisper-tiny.en"},
+        only_args=ENGLISH,
         runs_on=("cpu", "gpu"),
         memory_mb=550,
         quality=0.986,
         quality_how="1 - word error rate, scripts/bench/quality.py",
         work_s=1.3,
         load_s=1.5,
+    ),
+    Implementation(
+        "openai-whisper/base",
+        "SpeechToText",
+        "murakkab.agents.speech_openai_whisper:OpenAIWhisper",
+        ("whisper", "torch"),
+        "whisper-base",
+        options={"weights": "whisper-base"},
+        runs_on=("cpu", "gpu"),
+        memory_mb=900,
+        quality=0.979,
+        quality_how="1 - word error rate, scripts/bench/quality.py",
+        work_s=2.6,
+        load_s=2.0,
+    ),
+    Implementation(
+        "openai-whisper/own",  # whatever the variable names, large-v3 say: profile it
+        "SpeechToText",
+        "murakkab.agents.speech_openai_whisper:OpenAIWhisper",
+        ("whisper", "torch"),
+        variable="MURAKKAB_WHISPER_MODEL",
+        runs_on=("cpu", "gpu"),
+        memory_mb=3000,
+        quality=0.97,
+        work_s=5.0,
+        load_s=5.0,
     ),
     Implementation(
         "quiet-cuts",

@@ -81,6 +81,8 @@ def implementation_problem(row: Implementation, weights: Iterable[str] | None = 
     for field in ("memory_mb", "work_s", "load_s"):
         if getattr(row, field) < 0:
             return f"its {field} is negative"
+    if empty := next((name for name, values in row.only_args.items() if not values), ""):
+        return f"its only_args give no value for '{empty}'"
     if row.timeout_s <= 0:
         return "its timeout_s is not positive"
     if not row.hardware:

@@ -41,6 +41,7 @@ class Facts(TypedDict, total=False):
     quality_how: str
     work_s: float
     load_s: float
+    only_args: Mapping[str, tuple[Any, ...]]
     spawns: bool
     timeout_s: float
 

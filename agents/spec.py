@@ -85,7 +85,14 @@ class Implementation(Struct, frozen=True):
     """Busy CPU-seconds a task, a prior from one measured run of the sample job; refined from every task that runs."""
     load_s: float = 1.0
     """Seconds from process start to ready, likewise."""
+    only_args: Mapping[str, tuple[Any, ...]] = {}
+    """Where it cannot do every value of an argument, those that it can ({"language": ("", "en")}): a stage that says another goes elsewhere."""
     spawns: bool = False
     """Its model runs servers of its own, whose CPU time counts too."""
     timeout_s: float = 120.0
     """A task that takes longer hangs: its instance is ended and the task tried again."""
+
+    def cannot(self, args: Mapping[str, Any]) -> str:
+        """The first of a stage's arguments that is beyond it, as `name=value`; empty when it can do them all."""
+        beyond = (name for name, values in self.only_args.items() if name in args and args[name] not in values)
+        return next((f"{name}={args[name]}" for name in beyond), "")

@@ -11,8 +11,8 @@ import os
 import wave
 from typing import Any
 
-from . import weights
 from .interface import BadInput, Call
+from .joined import model_folder
 from .media import threads
 from .types import Audio, Segment, Transcript
 
@@ -34,22 +34,26 @@ class FasterWhisper:
         import numpy as np
         from faster_whisper import WhisperModel
 
-        folder = weights.locate(self.weights, os.environ)
-        if folder is None:
-            raise RuntimeError(weights.WEIGHTS[self.weights].how)
         self.model = WhisperModel(
-            str(folder), device="cpu", compute_type="int8", cpu_threads=threads(), num_workers=1, local_files_only=True
+            str(model_folder(self.weights, os.environ)),
+            device="cpu",
+            compute_type="int8",
+            cpu_threads=threads(),
+            num_workers=1,
+            local_files_only=True,
         )
-        self.transcribe(
-            np.zeros(16_000, np.float32), "en", listen_first=False
-        )  # the first run allocates; and loads the voice detector below
-        self.transcribe(np.zeros(16_000, np.float32), "en", listen_first=True)
+        # The first run allocates. A few words are enough: larger models have much to say about silence, and say it again at every temperature.
+        silence = np.zeros(16_000, np.float32)
+        list(self.model.transcribe(silence, language="en", beam_size=BEAM, temperature=0.0, max_new_tokens=4)[0])
+        self.transcribe(silence, "en", listen_first=True)  # loads the voice detector
 
     def run(self, call: Call) -> Transcript:
         audio = call.take("audio", Audio)
         language = call.arg("language", "en")
         if not self.model.model.is_multilingual and language not in ("", "en"):
             raise BadInput(f"language={language}: {self.weights} only knows English; leave it out or choose a multilingual model")
+        if language and language not in self.model.supported_languages:
+            raise BadInput(f"language={language} is not an ISO 639-1 code that Whisper knows; say en, fr, … or leave it empty to detect it")
         with wave.open(str(call.files.path(audio.wav))) as wav:
             sound = as_floats(wav, audio.scene.name)
         call.count("audio_s", len(sound) / 16_000)

@@ -7,9 +7,9 @@ import wave
 from pathlib import Path
 from typing import Any
 
-from . import weights
 from .gguf_convert import cache_root
 from .interface import BadInput, Call
+from .joined import model_folder
 from .types import Audio, Segment, Transcript
 from .whisper_convert import converted
 
@@ -24,18 +24,18 @@ numbers are openai-whisper's own thresholds; seen here: 0.02 to 0.15 and -0.15 t
 class OpenAIWhisper:
     """Greedy decoding at temperature 0, so that the same sound gives the same text.
 
-    `MURAKKAB_WHISPER_MODEL` (a model name of openai-whisper such as `large-v3`, or a `.pt` file) wins; else `weights`, a
-    key of `weights.WEIGHTS` that stands for a CTranslate2 folder, converted once.
+    `weights`: a key of `weights.WEIGHTS` that stands for a CTranslate2 folder, converted once; without it what `MURAKKAB_WHISPER_MODEL`
+    names, a model of openai-whisper's own such as `large-v3` or a `.pt` file.
     """
 
-    def __init__(self, weights: str = "whisper-tiny.en") -> None:
+    def __init__(self, weights: str = "") -> None:
         self.weights = weights
         self.model: Any = None
 
     def load(self) -> None:
         import whisper
 
-        self.model = whisper.load_model(os.environ.get("MURAKKAB_WHISPER_MODEL") or str(self._checkpoint()))
+        self.model = whisper.load_model(str(self._checkpoint()) if self.weights else os.environ["MURAKKAB_WHISPER_MODEL"])
 
     def run(self, call: Call) -> Transcript:
         audio = call.take("audio", Audio)
@@ -62,10 +62,7 @@ class OpenAIWhisper:
         return Transcript(segments, audio.scene, found["language"])
 
     def _checkpoint(self) -> Path:
-        folder = weights.locate(self.weights, os.environ)
-        if folder is None:
-            raise RuntimeError(weights.WEIGHTS[self.weights].how)
-        return converted(folder, cache_root(os.environ))
+        return converted(model_folder(self.weights, os.environ), cache_root(os.environ))
 
     def _language(self, language: str) -> str:
         from whisper.tokenizer import LANGUAGES
@@ -75,9 +72,7 @@ class OpenAIWhisper:
                 f"language='{language}' is not an ISO 639-1 code that Whisper knows; say en, fr, … or leave it empty to detect it"
             )
         if not self.model.is_multilingual and language not in ("", "en"):
-            raise BadInput(
-                f"language='{language}': this model knows English only; set MURAKKAB_WHISPER_MODEL to a multilingual one, such as base"
-            )
+            raise BadInput(f"language='{language}': this model knows English only; leave it out or choose a multilingual model")
         return language
 
 

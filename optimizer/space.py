@@ -78,6 +78,11 @@ def space(
         keys = [k for k in offers.get(stage.agent, ()) if k[:2] in world.rows]
         if not keys:
             raise NoOffer(f"no host can run {stage.agent} (stage '{stage.name}'); see: murakkab doctor")
+        beyond = {k: world.rows[k[:2]].cannot(stage.args) for k in keys}
+        keys = [k for k in keys if not beyond[k]]
+        if not keys:
+            why = ", ".join(f"{name} cannot do {what}" for name, what in sorted({(k[1], what) for k, what in beyond.items()}))
+            raise NoOffer(f"no host can run {stage.agent} as stage '{stage.name}' wants it: {why}; see: murakkab doctor")
         all_ways = [w for key in keys for w in _ways(world, stage, key, expected[stage.name], (paths or {}).get(stage.name))]
         fit = tuple(w for w in all_ways if floor is None or w.quality >= floor)
         if not fit:

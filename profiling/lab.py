@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,16 @@ class Lab:
     async def audio(self, scene: dict[str, Any]) -> Any:
         return await self.run("AudioExtractor", {"scene": scene})
 
+    async def noisy(self, scene: dict[str, Any], snr_db: float) -> Any:
+        """The sound of a scene in white noise, so many decibels under it; the same noise every time. Raises NoMaterial."""
+        sound = await self.audio(scene)
+        key = f"noisy {sound['wav']['sha256']} {snr_db}"
+        if key not in self._made:
+            noisy = self.files.scratch(".wav")
+            _add_noise(self.files.folder / sound["wav"]["sha256"], noisy, snr_db)
+            self._made[key] = {**sound, "wav": msgspec.to_builtins(self.files.keep(noisy, "audio/wav"))}
+        return self._made[key]
+
     async def frames(self, scene: dict[str, Any], count: int) -> Any:
         """So many pictures of a scene (or as many as it has), evenly spaced."""
         length_s = scene["end_s"] - scene["start_s"]
@@ -120,6 +132,20 @@ class Lab:
             await tool.stop()
             self.spent_cpu_s += tool.spent_cpu_s
         self._tools.clear()
+
+
+def _add_noise(source: Path, target: Path, snr_db: float) -> None:
+    """A 16-bit WAV with white noise; the ratio is of mean powers. Raises NoMaterial."""
+    try:
+        import numpy as np
+    except ImportError:
+        raise NoMaterial("Python module 'numpy' is not installed") from None
+    with wave.open(str(source)) as given, wave.open(str(target), "wb") as out:
+        sound = np.frombuffer(given.readframes(given.getnframes()), np.int16).astype(np.float64)
+        power = float((sound**2).mean()) if len(sound) else 0.0
+        sound += np.random.default_rng(0).standard_normal(len(sound)) * math.sqrt(power / 10 ** (snr_db / 10))
+        out.setparams(given.getparams())
+        out.writeframes(np.clip(np.rint(sound), -32768, 32767).astype(np.int16).tobytes())
 
 
 def _cut(source: Path, target: Path, seconds: float) -> None:

@@ -51,6 +51,7 @@ def test_more_attempts_cost_more_and_are_better(rows: list[dict[str, Any]], to: 
 
 
 def test_another_model_trades_quality_for_cost_or_wins_by_both(rows: list[dict[str, Any]]) -> None:
+    assert one(rows, "model or tool", "Whisper base") == {"cost": "up", "power": "same", "latency": "up", "quality": "up"}
     assert one(rows, "model or tool", "openai-whisper")["cost"] == "up"
     detector = one(rows, "model or tool", "FastestDet")
     assert (detector["cost"], detector["quality"]) == ("down", "up")

@@ -100,7 +100,7 @@ def test_classes_of_a_row(row: dict[str, Any], gpus: tuple[str, ...], expected: 
 
 def test_ours_that_run_on_either() -> None:
     both = {row.name for row in library.implementations().values() if set(row.runs_on) == {"cpu", "gpu"}}
-    assert both == {"openai-whisper/tiny.en", "clip", "vllm"}
+    assert both == {"openai-whisper/tiny.en", "openai-whisper/base", "openai-whisper/own", "clip", "vllm"}
 
 
 @pytest.mark.parametrize(("market", "hardware"), [("on-demand", "cpu"), ("spot", "cpu-spot"), ("harvest", "cpu-harvest")])

@@ -186,6 +186,21 @@ def test_nobody_offers_it() -> None:
         make_plan(world(), ask())
 
 
+def test_what_cannot_do_an_argument_is_not_chosen_for_it() -> None:
+    english = {key: replace(row, only_args={"language": ("", "en")}) if row.name == "cheap" else row for key, row in LIBRARY.items()}
+
+    def picked(library: Mapping[tuple[str, str], Implementation], **args: str) -> str:
+        hearing = Workflow(tuple(replace(s, args=args) if s.agent == "Hear" else s for s in CHAIN.stages), CHAIN.answer)
+        here = replace(world(host(warm=ALL_WARM)), rows=library, profiles=Profiles(library, PROFILES))
+        return hear(make_plan(here, replace(ask("MIN_COST"), workflow=hearing))).implementation
+
+    assert [picked(english), picked(english, language="en"), picked(english, language="de")] == ["cheap", "cheap", "good"]
+    both = {key: replace(row, only_args={"language": ("", "en")}) if row.agent == "Hear" else row for key, row in LIBRARY.items()}
+    told = r"no host can run Hear as stage 'hear' wants it: cheap cannot do language=de, good cannot do language=de; see: murakkab doctor"
+    with pytest.raises(NoOffer, match=told):
+        picked(both, language="de")
+
+
 def test_what_fails_to_start_is_chosen_only_when_nothing_else_is_offered() -> None:
     ill: frozenset[Key] = frozenset({("Hear", "cheap", "cpu")})
     assert hear(make_plan(world(host(ill=ill)), ask())).implementation == "good"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import math
@@ -28,6 +29,8 @@ from murakkab.agents.interface import BadInput, Call, Files
 from murakkab.agents.scenes import OpenCVScenes
 from murakkab.agents.speech_faster_whisper import FasterWhisper
 from murakkab.agents.types import Audio, Frames, Scene, Transcript, Video
+from murakkab.profiling.benches import BENCHES
+from murakkab.profiling.lab import Lab
 
 np = pytest.importorskip("numpy")
 av = pytest.importorskip("av")
@@ -359,6 +362,33 @@ def test_a_language_that_the_model_cannot_is_refused(desk: Desk, tmp_path: Path,
     scene = desk.split(clip(tmp_path / "hum.wav", tones=((3, 0.1),), format="wav"))[0]
     with pytest.raises(BadInput, match=r"language=de: whisper-tiny\.en only knows English"):
         desk.run(whisper, {"language": "de"}, audio=desk.run(PyAVAudio(), scene=scene))
+
+
+@pytest.mark.models
+def test_the_larger_model_knows_other_languages_and_hears_better_in_noise(
+    desk: Desk, tmp_path: Path, whisper: FasterWhisper, quality: ModuleType
+) -> None:
+    if why := library.missing(library.implementations()[("SpeechToText", "faster-whisper/base/int8")], os.environ):
+        pytest.skip(why)
+    base = FasterWhisper("whisper-base")
+    base.load()
+    hum = desk.run(PyAVAudio(), scene=desk.split(clip(tmp_path / "hum.wav", tones=((3, 0.1),), format="wav"))[0])
+    assert desk.run(base, {"language": "de"}, audio=hum).language == "de"
+    with pytest.raises(BadInput, match="language=xx is not an ISO 639-1 code that Whisper knows"):
+        desk.run(base, {"language": "xx"}, audio=hum)
+
+    async def exam() -> list[float]:
+        lab = Lab(tmp_path / "lab")
+        try:
+            found = (await BENCHES["SpeechToText"](lab)).exam
+        finally:
+            await lab.close()
+        assert found is not None
+        heard = [[model.run(Call(t.inputs, t.args, lab.files)) for t in found.tasks] for model in (whisper, base)]
+        return [found.mark([msgspec.to_builtins(one) for one in outputs])[0] for outputs in heard]
+
+    small, large = asyncio.run(exam())
+    assert 0.9 < small < large < 1
 
 
 # --- objects ------------------------------------------------------------------------------------------------------------------

@@ -155,6 +155,10 @@ BROKEN = {
         HEAD + f'@implementation(agent="Sleep", name="x", compute_share=1.5)\n{MODEL}',
         "implementation x of Sleep is left out: its compute_share 1.5 is not between 0 and 1",
     ),
+    "only": (
+        HEAD + f'@implementation(agent="Sleep", name="x", only_args={{"seconds": ()}})\n{MODEL}',
+        "implementation x of Sleep is left out: its only_args give no value for 'seconds'",
+    ),
     "slots": (
         HEAD + f'@implementation(agent="Sleep", name="x", slots="many")\n{MODEL}',
         "its row is none: Expected `int`, got `str` - at `$.slots`",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import wave
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from murakkab.bus.values import Line, Profile
 from murakkab.optimizer.profile_file import BadProfiles, dump, load
 from murakkab.profiling.benches import BENCHES
 from murakkab.profiling.kept import keep, read_kept
-from murakkab.profiling.lab import DATA, Lab
+from murakkab.profiling.lab import DATA, Lab, _add_noise
 from murakkab.profiling.measure import Measured, Run
 from murakkab.profiling.score import edits, f1, words
 from murakkab.profiling.summary import summary
@@ -106,6 +108,20 @@ def test_a_spoilt_file_is_said_and_put_aside(tmp_path: Path) -> None:
     keep(tmp_path, [told(seen())])
     assert len(read_kept(tmp_path)) == 1
     assert (tmp_path / "profiles.bad").exists()
+
+
+def test_noise_is_as_loud_as_was_asked_and_always_the_same(tmp_path: Path) -> None:
+    np = pytest.importorskip("numpy")
+    clean = (3_000 * np.sin(np.arange(16_000) / 20)).astype(np.int16)
+    with wave.open(str(tmp_path / "clean.wav"), "wb") as wav:
+        wav.setparams((1, 2, 16_000, 0, "NONE", ""))
+        wav.writeframes(clean.tobytes())
+    for name in ("one", "two"):
+        _add_noise(tmp_path / "clean.wav", tmp_path / name, 10.0)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    with wave.open(str(tmp_path / "one")) as wav:
+        noise = np.frombuffer(wav.readframes(16_000), np.int16).astype(float) - clean
+    assert 10 * math.log10((clean.astype(float) ** 2).mean() / (noise**2).mean()) == pytest.approx(10, abs=0.2)
 
 
 async def _maths_marks(tmp_path: Path) -> tuple[tuple[float, str], tuple[float, str]]:

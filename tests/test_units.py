@@ -99,7 +99,7 @@ def test_speech_counts_the_seconds_that_it_hears(tmp_path: Path) -> None:
     ref = msgspec.to_builtins(files.keep(path, "audio/wav"))
     scene = {"media": ref, "name": "a", "number": 0, "start_s": 1.0, "end_s": 3.5}
     model = FasterWhisper("whisper-tiny.en")
-    model.model = type("Model", (), {"model": type("Inner", (), {"is_multilingual": True})})
+    model.model = type("Model", (), {"model": type("Inner", (), {"is_multilingual": True}), "supported_languages": ["en"]})
     model.transcribe = lambda sound, language, listen_first: ([], language)  # type: ignore[method-assign]
     one = call(tmp_path, {"audio": {"wav": ref, "scene": scene}})
     model.run(one)

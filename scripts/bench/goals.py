@@ -1,13 +1,14 @@
 """The real video job under each of the four goals: what was planned, what it was expected to take, and what it took.
 
-    python scripts/bench/goals.py [VIDEO ...] [--reps 3] [--json FILE] [--spot-python PATH]
+    python scripts/bench/goals.py [VIDEO ...] [--reps 3] [--noise DB] [--json FILE] [--spot-python PATH]
 
 One nats-server, the control actors, and two workers on this machine, each pinned to one core: an ordinary one, and one whose market is declared as spot
 (MURAKKAB_MARKET=spot): the same kind of core at a lower price, so that money and energy are not the same thing. With `--spot-python` (the
 interpreter of scripts/heavy-env) the spot host has openai-whisper and not faster-whisper: cheap cores with a heavier model on them. Profiles are those that the optimizer finds: run
 `murakkab profile` before, or those that are shipped are carried over as estimates.
 
-Each goal's job runs once to load its models and to teach the optimizer how much work these videos are, then `--reps` times, goals taking turns. What each figure is:
+`--noise DB` has the job run on copies of the videos with white noise in their sound, so many decibels under it: on clean speech the small model hears as well
+as the large one. Each goal's job runs once to load its models and to teach the optimizer how much work these videos are, then `--reps` times, goals taking turns. What each figure is:
     time_s      from submission to the end of the job, by the conductor's clock. Measured.
     cpu_s       busy CPU-seconds of the tasks. Measured.
     energy_wh   cpu_s x watts per busy core, tasks only. Modelled.
@@ -34,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from noisy import noisy
 from quality import edits, words
 
 from murakkab.bus.messages import JobResult
@@ -46,6 +48,7 @@ DESCRIPTION = "List objects shown/mentioned in the videos"
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
 TOLERANCE = 0.05
+FASTER = ("faster-whisper/tiny.en/int8", "faster-whisper/base/int8")
 LIMIT_S = 600.0
 
 Figures = dict[str, Any]
@@ -55,15 +58,23 @@ def main() -> None:
     p = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     p.add_argument("videos", nargs="*", type=Path, metavar="VIDEO")
     p.add_argument("--reps", type=int, default=3)
+    p.add_argument("--noise", type=float, metavar="DB")
     p.add_argument("--json", type=Path, metavar="FILE")
     p.add_argument("--spot-python", type=Path, metavar="PATH")
     args = p.parse_args()
     videos = [v.resolve() for v in args.videos] or sorted(SAMPLES.glob("*.mp4"))
-    runs = asyncio.run(measure(videos, args.reps, args.spot_python))
+    with tempfile.TemporaryDirectory(prefix="murakkab-noisy-") as copies:
+        if args.noise is not None:
+            for n, video in enumerate(videos):
+                videos[n] = Path(copies) / video.name
+                noisy(video, videos[n], args.noise)
+        runs = asyncio.run(measure(videos, args.reps, args.spot_python))
     table = {goal: summary(found) for goal, found in runs.items()}
     show(table)
     if args.json:
-        args.json.write_text(json.dumps({"videos": [v.name for v in videos], "goals": table, "runs": runs}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps({"videos": [v.name for v in videos], "noise_db": args.noise, "goals": table, "runs": runs}, indent=1) + "\n"
+        )
     sys.exit(0)
 
 
@@ -74,7 +85,7 @@ async def measure(videos: Sequence[Path], reps: int, spot_python: Path | None) -
         system = System(Path(folder), processes=("conductor", "planner", "optimizer", "clustermgr"))
         async with system as url:
             os.environ.update({k: v for k, v in system.env.items() if k.startswith("MURAKKAB_CRED")})
-            heavier = ["--python", str(spot_python), "--without", "faster-whisper/tiny.en/int8"] if spot_python else []
+            heavier = ["--python", str(spot_python), *(part for name in FASTER for part in ("--without", name))] if spot_python else []
             workers = [
                 await worker(url, system.env, Path(folder), "ordinary", "on-demand", cores[0], []),
                 await worker(url, system.env, Path(folder), "spot", "spot", cores[-1], heavier),

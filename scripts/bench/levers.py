@@ -123,6 +123,8 @@ def levers() -> list[Lever]:
     rows += [
         Lever("task parallelism", Way("1 instance", speech), Way("4 instances", speech, 4), "it", sound, 8, MEASURED,
               "faster-whisper on 8 sounds, measured"),
+        Lever("model or tool", Way("Whisper tiny.en", speech), Way("Whisper base", (speech[0], "faster-whisper/base/int8", "cpu")),
+              "it", sound, 6, MEASURED, "measured"),
         Lever("model or tool", Way("HOG", ("ObjectDetector", "opencv-hog-cascades", "cpu")), Way("FastestDet", ("ObjectDetector", "fastestdet/onnx", "cpu")),
               "it", {"images": 60.0}, 6, MEASURED, "measured"),
         Lever("model or tool", Way("faster-whisper", speech), Way("openai-whisper", torch), "it", sound, 6, MEASURED, "measured"),

@@ -143,14 +143,14 @@ def test_the_converted_weights_are_kept(whisper: Any, home: Path) -> None:
     assert kept[0].stat().st_mtime_ns == before
 
 
-def test_a_checkpoint_named_by_the_user_wins(whisper: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_the_users_own(whisper: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from murakkab.agents.speech_openai_whisper import OpenAIWhisper
 
     monkeypatch.setenv("MURAKKAB_WHISPER_TINY_EN", "/nowhere")
     with pytest.raises(RuntimeError, match=r"whisper tiny\.en not found"):
         OpenAIWhisper("whisper-tiny.en").load()
     monkeypatch.setenv("MURAKKAB_WHISPER_MODEL", str(next((home / "models").glob("*.pt"))))
-    OpenAIWhisper("whisper-tiny.en").load()
+    OpenAIWhisper().load()
 
 
 def test_nothing_is_invented_for_silence_and_noise(whisper: Any, files: Files) -> None:

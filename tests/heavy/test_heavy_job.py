@@ -24,15 +24,15 @@ def test_max_quality_runs_on_vllm_and_openai_whisper(tmp_path: Path, monkeypatch
     job = Job("List objects shown/mentioned in the video", inputs=[VIDEO], constraints=MAX_QUALITY)
 
     async def run() -> object:
-        # both engines of these weights are as good, as measured: the host has only one of them, or money decides
-        without = ("--without", "faster-whisper/tiny.en/int8")
+        # both engines of the same weights are about as good, as measured: the host has only one of them, or money decides
+        without = ("--without", "faster-whisper/tiny.en/int8", "--without", "faster-whisper/base/int8")
         async with asyncio.timeout(400), System(tmp_path / "system", worker_args=without) as url:
             monkeypatch.setenv("MURAKKAB_CREDENTIALS", str(tmp_path / "system" / "credentials.json"))
             return await job.run(url)
 
     result = asyncio.run(run())
     used = {s.agent: s.implementation for s in result.message.stages}  # type: ignore[attr-defined]
-    assert used["SpeechToText"] == "openai-whisper/tiny.en"
+    assert used["SpeechToText"] == "openai-whisper/base"
     assert used["Summarizer"] == "vllm"
     (report,) = result.answer  # type: ignore[attr-defined]
     assert {"person", "cup", "cat"} <= {o["label"] for o in report["objects_seen"]}
