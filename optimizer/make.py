@@ -212,7 +212,7 @@ def _choice(best: Found, n: int, wanted: tuple[Goal, ...], hops: Hops) -> Choice
         quality=way.quality,
         warm=way.warm,
         timeout_s=way.timeout_s,
-        why=why(way, options, wanted) + moving(way, move_s),
+        why=why(way, options, wanted, best.space.ruled_out.get(stage.name, ())) + moving(way, move_s),
         tasks=round(way.tasks, 3),
         units={u: round(v, 3) for u, v in way.units.items()},
         width=way.width,

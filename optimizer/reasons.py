@@ -17,8 +17,8 @@ MOVING_LEAST_S = 0.005
 WORD: dict[Axis, str] = {"time": "time", "cost": "cost", "energy": "energy", "loss": "quality"}
 
 
-def why(won: Way, options: Sequence[Way], wanted: Sequence[Goal]) -> str:
-    """Of one stage: what it was chosen for, and by what the others lost, the best way of each pool."""
+def why(won: Way, options: Sequence[Way], wanted: Sequence[Goal], ruled_out: Sequence[str] = ()) -> str:
+    """Of one stage: what it was chosen for, by what the others lost, the best way of each pool, and what was never looked at."""
     goal = wanted[0]
     rivals: dict[tuple[str, ...], Way] = {}
     for way in options:
@@ -26,12 +26,14 @@ def why(won: Way, options: Sequence[Way], wanted: Sequence[Goal]) -> str:
             rivals[way.key] = way
     names = ", then ".join(g.name for g in wanted)
     notes = f" ({'; '.join(won.notes)})" if won.notes else ""
+    unfit = f"; not fit: {', '.join(ruled_out)}" if ruled_out else ""
     if not rivals:
-        return f"best by {names}{notes}; the only one offered" if len(options) > 1 else f"the only one offered{notes}"
+        only = "the only one that is fit" if ruled_out else "the only one offered"
+        return f"best by {names}{notes}; {only}{unfit}" if len(options) > 1 else f"{only}{notes}{unfit}"
     ranked = sorted(rivals.values(), key=lambda w: _value(w, goal.axis))
     lost = [_against(w, won, goal.axis) for w in ranked[:LOST_MAX]]
     more = f" and {len(ranked) - LOST_MAX} more" if len(ranked) > LOST_MAX else ""
-    return f"best by {names}{notes}; lost: {', '.join(lost)}{more}"
+    return f"best by {names}{notes}; lost: {', '.join(lost)}{more}{unfit}"
 
 
 def moving(way: Way, each_s: float) -> str:

@@ -53,6 +53,8 @@ class Space(Struct, frozen=True):
     expected: Mapping[str, Expected]
     ways: tuple[tuple[Way, ...], ...]
     problem: Problem
+    ruled_out: Mapping[str, tuple[str, ...]] = {}
+    """By stage, what is offered but may not be chosen, each with its reason."""
 
 
 def space(
@@ -71,6 +73,7 @@ def space(
     kept = {c.stage: c for c in chosen}
     offers = world.fleet.offers()
     found: list[tuple[Way, ...]] = []
+    ruled_out: dict[str, tuple[str, ...]] = {}
     for stage in workflow.stages:
         if stage.name in kept:
             found.append((_kept(world, stage, kept[stage.name]),))
@@ -78,11 +81,11 @@ def space(
         keys = [k for k in offers.get(stage.agent, ()) if k[:2] in world.rows]
         if not keys:
             raise NoOffer(f"no host can run {stage.agent} (stage '{stage.name}'); see: murakkab doctor")
-        beyond = {k: world.rows[k[:2]].cannot(stage.args) for k in keys}
-        keys = [k for k in keys if not beyond[k]]
+        beyond = {k: what for k in keys if (what := world.rows[k[:2]].cannot(stage.args))}
+        out = sorted({f"{k[1]} cannot do {what}" for k, what in beyond.items()})
+        keys = [k for k in keys if k not in beyond]
         if not keys:
-            why = ", ".join(f"{name} cannot do {what}" for name, what in sorted({(k[1], what) for k, what in beyond.items()}))
-            raise NoOffer(f"no host can run {stage.agent} as stage '{stage.name}' wants it: {why}; see: murakkab doctor")
+            raise NoOffer(f"no host can run {stage.agent} as stage '{stage.name}' wants it: {', '.join(out)}; see: murakkab doctor")
         all_ways = [w for key in keys for w in _ways(world, stage, key, expected[stage.name], (paths or {}).get(stage.name))]
         fit = tuple(w for w in all_ways if floor is None or w.quality >= floor)
         if not fit:
@@ -90,8 +93,12 @@ def space(
             raise Infeasible(
                 f"quality floor {floor:g} cannot be met by stage '{stage.name}' ({stage.agent}): the best here reaches {int(best * 1000) / 1000:g}"
             )
+        able = {w.key for w in fit}
+        out += sorted({f"{w.key[1]} has quality {w.quality:.3g} only" for w in all_ways if w.key not in able})
+        if out:
+            ruled_out[stage.name] = tuple(out)
         found.append(fit)
-    return Space(workflow, expected, tuple(found), _problem(world, workflow, expected, found, goals, bounds))
+    return Space(workflow, expected, tuple(found), _problem(world, workflow, expected, found, goals, bounds), ruled_out)
 
 
 def _ways(world: World, stage: Stage, key: Key, expected: Expected, paths: tuple[str, int] | None) -> list[Way]:

@@ -15,7 +15,7 @@ make_env() {
     echo "Python 3.11 or newer is needed; set PYTHON to it." >&2
     return 1
   fi
-  echo "Making the virtual environment $dir (about a minute, under 1 GB) ..." >&2
+  echo "Making the virtual environment $dir (about a minute, 1.2 GB) ..." >&2
   rm -rf "$dir"
   "$python" -m venv "$dir"
   export PIP_DISABLE_PIP_VERSION_CHECK=1

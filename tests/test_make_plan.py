@@ -165,6 +165,12 @@ def test_what_cannot_be_is_refused_with_the_nearest_value(bounds: dict[str, floa
         make_plan(world(host(warm=ALL_WARM)), ask("MIN_COST", **bounds))
 
 
+def test_what_a_quality_floor_rules_out_is_said() -> None:
+    chosen = hear(make_plan(world(host(warm=ALL_WARM)), ask("MIN_COST", quality_floor=0.8)))
+    assert chosen.implementation == "good"
+    assert chosen.why.endswith("not fit: cheap has quality 0.6 only")
+
+
 def test_the_nearest_value_can_be_met() -> None:
     here = world(host(warm=ALL_WARM))
     with pytest.raises(Infeasible) as refused:
@@ -189,12 +195,15 @@ def test_nobody_offers_it() -> None:
 def test_what_cannot_do_an_argument_is_not_chosen_for_it() -> None:
     english = {key: replace(row, only_args={"language": ("", "en")}) if row.name == "cheap" else row for key, row in LIBRARY.items()}
 
-    def picked(library: Mapping[tuple[str, str], Implementation], **args: str) -> str:
+    def picked(library: Mapping[tuple[str, str], Implementation], **args: str) -> Choice:
         hearing = Workflow(tuple(replace(s, args=args) if s.agent == "Hear" else s for s in CHAIN.stages), CHAIN.answer)
         here = replace(world(host(warm=ALL_WARM)), rows=library, profiles=Profiles(library, PROFILES))
-        return hear(make_plan(here, replace(ask("MIN_COST"), workflow=hearing))).implementation
+        return hear(make_plan(here, replace(ask("MIN_COST"), workflow=hearing)))
 
-    assert [picked(english), picked(english, language="en"), picked(english, language="de")] == ["cheap", "cheap", "good"]
+    assert [picked(english).implementation, picked(english, language="en").implementation] == ["cheap", "cheap"]
+    german = picked(english, language="de")
+    assert german.implementation == "good"
+    assert german.why.endswith("the only one that is fit; not fit: cheap cannot do language=de")
     both = {key: replace(row, only_args={"language": ("", "en")}) if row.agent == "Hear" else row for key, row in LIBRARY.items()}
     told = r"no host can run Hear as stage 'hear' wants it: cheap cannot do language=de, good cannot do language=de; see: murakkab doctor"
     with pytest.raises(NoOffer, match=told):
