@@ -75,7 +75,7 @@ class ClusterManager:
         self.targets: dict[Key, Target] = {}
         self.unmet: tuple[Decision, ...] = ()
         self.seen: dict[str, tuple[HostHeartbeat, Host]] = {}
-        """Hosts as the last decision saw them, and the heartbeats that they are of."""
+        """Hosts with what was worked out of them, and the heartbeats that they are of."""
         self.learnt = ClusterLearnt()
         self.kept_at = 0.0
         self.decided_at = 0.0
@@ -136,6 +136,7 @@ class ClusterManager:
         fresh = beat.host not in self.hosts
         before = None if fresh else self.hosts[beat.host][1]
         self.hosts[beat.host] = (now, beat)
+        self._see(beat.host)  # now, one by one, and not thousands of them when something is to be decided
         self.silent.pop(beat.host, None)
         yield from self._catch_up(beat, now)
         if fresh:
@@ -215,18 +216,21 @@ class ClusterManager:
             yield from self._wake(now, max(look_s, DECIDE_EVERY_S))
 
     def _hosts(self) -> list[Host]:
-        """Those that live, with what is known of them from the last decision."""
-        found = {}
-        for name, (_, beat) in self.hosts.items():
-            seen, has = self.seen.get(name), self._has(name)
-            if seen is None:
-                found[name] = (beat, Host(self.shelf.usable(beat), has))
-            elif seen[0] is beat and seen[1].has is has:
-                found[name] = seen
-            else:
-                found[name] = (beat, seen[1].now(seen[1].beat if seen[0] is beat else self.shelf.usable(beat), has))
-        self.seen = found
-        return [host for _, host in found.values()]
+        """Those that live, with what was known of them before as far as it holds."""
+        if len(self.seen) > len(self.hosts):
+            self.seen = {name: seen for name, seen in self.seen.items() if name in self.hosts}
+        return [self._see(name) for name in self.hosts]
+
+    def _see(self, name: str) -> Host:
+        beat, has, seen = self.hosts[name][1], self._has(name), self.seen.get(name)
+        if seen is not None and seen[0] is beat and seen[1].has is has:
+            return seen[1]
+        if seen is None:
+            host = Host(self.shelf.usable(beat), has)
+        else:
+            host = seen[1].now(seen[1].beat if seen[0] is beat else self.shelf.usable(beat), has)
+        self.seen[name] = (beat, host)
+        return host
 
     def _has(self, host: str) -> tuple[Desired, ...]:
         wants = self.wanted.get(host)
@@ -268,9 +272,9 @@ class ClusterManager:
     # --- what is told to people -------------------------------------------------------------------------------------------------
 
     def _outlook(self, now: float) -> ClusterOutlook:
-        states: Counter[tuple[str, str, str, str]] = Counter()
-        for _, b in self.hosts.values():
-            states.update((i.agent, i.implementation, i.hardware, i.state) for i in b.instances)
+        states: Counter[tuple[str, str, str, str]] = Counter(
+            (i.agent, i.implementation, i.hardware, i.state) for _, b in self.hosts.values() for i in b.instances
+        )
         return ClusterOutlook(
             at=now,
             policy=self.policy.name,

@@ -136,24 +136,21 @@ def progressed(job: JobView, msg: JobProgress, now: float) -> Iterator[str]:
 def needs(name: str, job: JobView, ratios: Ratios, cold: Mapping[Key, float], now: float) -> Iterator[Need]:
     """The stages that still want instances, in the workflow's order. `cold` are the seconds until a pool can have a warm instance,
     of those that have none."""
-    rows = [
-        _Row(name, view, ratios.quantiles(view.key[0]), cold.get(view.key, 0.0), view.span_s, ended=view.ended is not None)
-        for name, view in job.stages.items()
-    ]
-    if all(row.ended or row.view.open <= 0 for row in rows):
+    wanting = [(stage, view, left) for stage, view in job.stages.items() if (left := view.open) > 0]
+    if not wanting:
         return
-    starts = [_starts(rows, n, now) for n in range(len(QUANTILES))]
-    for stage, view in job.stages.items():
-        if not view.key[1] or view.open <= 0:
+    starts = _starts(job.stages, ratios, cold, now)
+    for stage, view, left in wanting:
+        if not view.key[1]:
             continue
         yield Need(
             job=name,
             stage=stage,
             key=view.key,
-            tasks=view.open,
+            tasks=left,
             ready=view.released,
-            start=tuple(at[stage] for at in starts),
-            work_s=view.open * view.task_s,
+            start=starts[stage],
+            work_s=left * view.task_s,
             width=view.width,
             slots=view.slots,
             power_w=view.power_w,
@@ -162,49 +159,55 @@ def needs(name: str, job: JobView, ratios: Ratios, cold: Mapping[Key, float], no
         )
 
 
-class _Row(NamedTuple):
-    """A stage, and what is the same for all quantiles of its start."""
-
-    name: str
-    view: StageView
-    ratios: tuple[float, ...]
-    load_s: float
-    span_s: float
-    ended: bool
+OVERDUES = tuple(OVERDUE * (q - QUANTILES[0]) / (1 - QUANTILES[0]) for q in QUANTILES)
 
 
-def _starts(rows: Iterable[_Row], nth: int, now: float) -> dict[str, float]:
-    """Stage to the time at which its (first) inputs are there, if the rest of the job takes that quantile's multiple of what was planned."""
-    overdue = OVERDUE * (QUANTILES[nth] - QUANTILES[0]) / (1 - QUANTILES[0])
-    start: dict[str, float] = {}
-    first: dict[str, float] = {}
-    end: dict[str, float] = {}
-    for name, view, ratios, load_s, span_s, ended in rows:
-        if ended and view.started is not None and view.ended is not None:
-            start[name], first[name], end[name] = view.started, now, view.ended
+class _Times(NamedTuple):
+    """Of one stage, when its (first) inputs are there, when its first task and when its last one ends; each by quantile."""
+
+    start: tuple[float, ...]
+    first: tuple[float, ...]
+    end: tuple[float, ...]
+
+
+def _starts(stages: Mapping[str, StageView], ratios: Ratios, cold: Mapping[Key, float], now: float) -> dict[str, tuple[float, ...]]:
+    """Stage to the times at which its (first) inputs are there, if the rest of the job takes each quantile's multiple of what was planned.
+
+    One pass over the stages for all quantiles: this is where thousands of running jobs cost a decision most.
+    """
+    found: dict[str, _Times] = {}
+    nows = (now,) * len(QUANTILES)
+    for name, view in stages.items():
+        began, ended = view.started, view.ended
+        if began is not None and ended is not None:
+            found[name] = _Times((began,) * len(QUANTILES), nows, (ended,) * len(QUANTILES))
             continue
-        ratio = ratios[nth]
-        task_s = ratio * view.task_s
-        if view.started is None:
-            begin = now
+        task_s, span_s, ready = view.task_s, view.span_s, now + cold.get(view.key, 0.0)
+        before = [(found[source], flows) for source, flows in view.sources if source in found]
+        start, first, end = [], [], []
+        for n, ratio in enumerate(ratios.quantiles(view.key[0])):
+            one_s = ratio * task_s
+            if began is None:
+                begin = now
+                for times, flows in before:
+                    at = times.first[n] if flows else times.end[n]
+                    if at > begin:
+                        begin = at
+                start.append(begin)
+                begin, left_s = max(begin, ready), ratio * span_s
+                first.append(begin + one_s)
+            else:
+                start.append(began)
+                begin, elapsed_s = ready, now - began
+                first.append(now if view.done else max(begin, now + max(one_s - elapsed_s, OVERDUES[n] * elapsed_s)))
+                left_s = ratio * span_s if ready > now else _left_s(view, ratio * span_s, OVERDUES[n], now)
+            last = begin + left_s
             for source, flows in view.sources:
-                at = (first if flows else end).get(source, now)
-                if at > begin:
-                    begin = at
-            start[name] = begin
-            begin, left_s = max(begin, now + load_s), ratio * span_s
-            first[name] = begin + task_s
-        else:
-            start[name], begin = view.started, now + load_s
-            elapsed_s = now - view.started
-            first[name] = now if view.done else max(begin, now + max(task_s - elapsed_s, overdue * elapsed_s))
-            left_s = ratio * span_s if load_s else _left_s(view, ratio * span_s, overdue, now)
-        last = begin + left_s
-        for source, flows in view.sources:
-            if flows and (at := end.get(source, now) + task_s) > last:
-                last = at
-        end[name] = last if view.ended is None else view.ended
-    return start
+                if flows and (at := (found[source].end[n] if source in found else now) + one_s) > last:
+                    last = at
+            end.append(last if ended is None else ended)
+        found[name] = _Times(tuple(start), tuple(first), tuple(end))
+    return {name: times.start for name, times in found.items()}
 
 
 def _left_s(view: StageView, span_s: float, overdue: float, now: float) -> float:

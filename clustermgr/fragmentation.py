@@ -47,12 +47,13 @@ class Mix(Struct, frozen=True):
         seen: Counter[Ask] = Counter()
         for ask, weight in asks:
             seen[replace(ask, wants=frozenset(), spread=False)] += weight  # type: ignore[assignment]
-        total, kept = sum(seen.values()), list[tuple[Ask, float]]()
+        total, covered, kept = sum(seen.values()), 0.0, list[tuple[Ask, float]]()
         for ask, weight in sorted(seen.items(), key=lambda aw: (-aw[1], str(aw[0]), aw[0].pool, aw[0].market)):
-            if sum(w for _, w in kept) >= cover * total:
+            if covered >= cover * total:
                 break
             kept.append((ask, float(weight)))
-        return cls(tuple((a, w / sum(w for _, w in kept)) for a, w in kept))
+            covered += weight
+        return cls(tuple((a, w / covered) for a, w in kept))
 
 
 _Rank = tuple[str, int, int]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from heapq import heappop, heappush
 from math import ceil
 from typing import Any, Protocol
@@ -202,7 +203,7 @@ class Placer:
         if queue is None:
             if ask.spread:
                 self._spread.add(ask.pool)
-            able = [i for i, f in enumerate(self.free) if allowed(f.node, ask)]
+            able = [i for kind in self._kinds if allowed(self.free[kind[0]].node, ask) for i in kind]
             if self.look is not None and len(able) > self.look:
                 able = self._in_order(ask, able)
             self._queues[ask] = queue = _Queue(able, len(self._log))
@@ -213,6 +214,14 @@ class Placer:
                     heappush(queue.heap, p)
             queue.seen = len(self._log)
         return queue
+
+    @cached_property
+    def _kinds(self) -> list[list[int]]:
+        """Nodes that the same may run on, in lists."""
+        found: dict[tuple[frozenset[str] | None, str], list[int]] = {}
+        for i, f in enumerate(self.free):
+            found.setdefault((f.node.pools, f.node.market), []).append(i)
+        return list(found.values())
 
     def _in_order(self, ask: Ask, able: Iterable[int]) -> list[int]:
         """Those with room, what is preferred and fuller last; on the hosts' own cores emptier, for there it is cores that are short. Only of

@@ -236,7 +236,7 @@ class _Scaling:
         the same host, which keeps the rest free for what needs several of its devices."""
         plan, key = self.plans[host], self.keys[ask.pool]
         row, mine = self.row(key), plan.count.get(key, 0)
-        if mine >= places(plan.host, row, key[2]):
+        if mine and mine >= places(plan.host, row, key[2]):
             return None
         crowd = (plan.active + row.threads) / max(1, plan.host.beat.cores)
         ill = key in plan.host.ailing and any(key not in p.host.ailing for p in self._able(key))

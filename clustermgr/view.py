@@ -177,7 +177,7 @@ class View:
             if host in here and key in here[host].states and here[host].states[key]["loading"]:
                 begun[key] = min(begun.get(key, now), since)
         cold = {}
-        for view in (v for job in self.jobs.values() for v in job.stages.values()):
+        for view in (v for job in self.jobs.values() for v in job.stages.values() if v.ended is None):
             if view.key not in warm and view.key[:2] in library:
                 load_s = self.loads.get(view.key) or view.load_s or library[view.key[:2]].load_s
                 cold[view.key] = max(0.0, load_s - (now - begun.get(view.key, now)))
