@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from conductor_desk import FAN, JOB, ONE, VIDEO, Desk, beat, done, failed, plan_of, running, sent, tasks, written
 
-from murakkab.actors.conductor import ATTEMPTS_MAX, GRACE_S, SWEEP_EVERY_S, Conductor
-from murakkab.actors.core import Command, Errand, Event, Heard, Outcome, Replayed, Reply, Resumed, Send, Settle, Wake, Woke, Write
+from murakkab.actors.conductor import ATTEMPTS_MAX, GRACE_S, SWEEP_EVERY_S
+from murakkab.actors.core import Reply, Resumed, Send, Settle, Wake, Woke, Write
 from murakkab.actors.planning import ASK_AGAIN_S, ASK_FIRST_S, ASKS_SOON
 from murakkab.actors.pools import AHEAD
 from murakkab.actors.running import PROGRESS_EVERY_S
 from murakkab.bus.messages import (
-    ArtifactRef,
     CancelJob,
-    Choice,
     Counted,
-    Edge,
     Ended,
-    HostHeartbeat,
     Indexed,
-    Input,
-    Instance,
     JobAccepted,
     JobList,
-    JobLog,
     JobProgress,
     JobRefused,
     JobResult,
@@ -34,93 +27,22 @@ from murakkab.bus.messages import (
     MakePlan,
     MakeWorkflow,
     Message,
-    Plan,
     PlanMade,
     Planned,
     PlanRefused,
-    Record,
     Retried,
     Stage,
     SubmitJob,
     Submitted,
-    TakenOver,
     TaskDone,
     TaskFailed,
     TaskReady,
-    TaskResults,
     TenantsState,
-    Use,
     Workflow,
     WorkflowMade,
     WorkflowRefused,
 )
 from murakkab.planner import request
-
-T = TypeVar("T")
-
-ONE = Workflow((Stage("one", "Sleep"),), ("one",))
-FAN = Workflow(
-    (
-        Stage("spread", "Spread", many=True),
-        Stage("wait", "Sleep", (Edge("x", "spread"),), 1),
-        Stage("gather", "Sleep", (Edge("after", "wait"),)),
-    ),
-    ("gather",),
-)
-VIDEO = Input("cats.mp4", ArtifactRef("0" * 64, 5, "video/mp4"))
-JOB = SubmitJob(tenant="t", description="do it", inputs=(VIDEO,), job="j")
-
-
-def plan_of(workflow: Workflow, timeout_s: float = 60.0) -> Plan:
-    return Plan(workflow, tuple(Choice(s.name, s.agent.lower(), "cpu", 1.0, 0.0, 0.0, 1.0, timeout_s=timeout_s) for s in workflow.stages))
-
-
-def beat(slots: int, pool: tuple[str, str] = ("Sleep", "sleep"), host: str = "h") -> HostHeartbeat:
-    warm = Instance("i", pool[0], pool[1], "cpu", "warm", slots)
-    return HostHeartbeat(host=host, at=0.0, instances=(warm,) if slots else ())
-
-
-def done(stage: str, *index: int, output: Any = None, attempt: int = 1, job: str = "j") -> TaskDone:
-    return TaskDone(job, stage, index, attempt, "i", output, Use(10.0, 11.0, cpu_s=0.5, energy_wh=0.25, cost_usd=0.125))
-
-
-def failed(stage: str, *index: int, attempt: int = 1, error: str = "it broke", bad_input: bool = False, job: str = "j") -> TaskFailed:
-    return TaskFailed(job, stage, index, attempt, "i", error, bad_input)
-
-
-class TooLarge(Errand, frozen=True):
-    """As the shell's, which says that a message could not be sent."""
-
-    msg: Message
-
-
-class Desk:
-    """A conductor with everything that it has written, as its shell would have stored it."""
-
-    def __init__(self) -> None:
-        self.actor = Conductor()
-        self.now = 100.0
-        self.log: list[tuple[str, str, Record]] = []
-
-    def on(self, event: Event) -> list[Command]:
-        commands = list(self.actor.on(event, self.now))
-        self.actor.check()
-        self.log += [(c.tenant, c.job, c.record) for c in commands if isinstance(c, Write)]
-        return commands
-
-    def hear(self, msg: Message, key: str = "") -> list[Command]:
-        return self.on(Heard(msg, key))
-
-    def results(self, *results: TaskDone | TaskFailed, key: str = "r") -> list[Command]:
-        return self.hear(TaskResults(host="h", results=results), key)
-
-    def restarted(self, records: int | None = None) -> tuple[Desk, list[Command]]:
-        """Another conductor that has read the first `records` of the log; and what it does first."""
-        other = Desk()
-        other.now, other.log = self.now, self.log[:records]
-        for tenant, job, record in other.log:
-            assert other.on(Replayed(JobLog(tenant=tenant, job=job, records=(record,)))) == []
-        return other, other.on(Resumed())
 
 
 @pytest.fixture
@@ -128,25 +50,6 @@ def desk() -> Desk:
     desk = Desk()
     desk.on(Resumed())
     return desk
-
-
-def running(desk: Desk, workflow: Workflow = ONE, submit: SubmitJob = JOB) -> list[Command]:
-    """Takes a job to where its first tasks are released; the commands of the last step."""
-    desk.hear(submit)
-    desk.hear(WorkflowMade(job=submit.job, workflow=workflow))
-    return desk.hear(PlanMade(job=submit.job, plan=plan_of(workflow)))
-
-
-def sent(commands: Iterable[Command], kind: type[T]) -> list[T]:
-    return [c.msg for c in commands if isinstance(c, Send) and isinstance(c.msg, kind)]
-
-
-def written(commands: Iterable[Command]) -> list[Record]:
-    return [c.record for c in commands if isinstance(c, Write)]
-
-
-def tasks(commands: Iterable[Command]) -> list[tuple[str, tuple[int, ...], int]]:
-    return [(t.stage, t.index, t.attempt) for t in sent(commands, TaskReady)]
 
 
 # --- submission ---------------------------------------------------------------------------------------------------------------
@@ -547,161 +450,3 @@ def test_the_index_of_a_video_is_told_when_its_job_is_done(desk: Desk) -> None:
     index = {"store": {}, "media_hash": "abc", "passages": 3}
     commands = desk.results(done("index", output=index))
     assert sent(commands, Indexed) == [Indexed(tenant="t", media_hash="abc", index=index)]
-
-
-# --- death and resurrection -----------------------------------------------------------------------------------------------------
-
-
-def whole_job(desk: Desk) -> None:
-    desk.hear(JOB)
-    desk.hear(WorkflowMade(job="j", workflow=FAN))
-    desk.hear(PlanMade(job="j", plan=plan_of(FAN)))
-    desk.results(done("spread", output=[1, 2]))
-    desk.results(failed("wait", 1))
-    desk.results(done("wait", 1, attempt=2, output="b"))
-    desk.results(done("wait", 0, output="a"))
-    desk.results(done("gather", output="end"))
-
-
-def finish(desk: Desk, commands: list[Command]) -> list[JobResult]:
-    """Plays planner, optimizer and workers until the conductor wants nothing more."""
-    results: list[JobResult] = []
-    outputs = {"spread": [1, 2], "gather": "end"}
-    todo = list(commands)
-    while todo:
-        match todo.pop(0):
-            case Send(msg=MakeWorkflow(job=job)):
-                todo += desk.hear(WorkflowMade(job=job, workflow=FAN))
-            case Send(msg=MakePlan(job=job, workflow=workflow)):
-                todo += desk.hear(PlanMade(job=job, plan=plan_of(workflow)))
-            case Send(msg=TaskReady() as t):
-                result = TaskDone(
-                    t.job, t.stage, t.index, t.attempt, "i", outputs.get(t.stage, "ab"[t.index[0]] if t.index else ""), Use(0, 1)
-                )
-                todo += desk.results(result)
-            case Send(msg=JobResult() as result):
-                results.append(result)
-    return results
-
-
-@pytest.mark.parametrize("records", range(9))
-def test_a_new_conductor_finishes_from_any_prefix_of_the_log(desk: Desk, records: int) -> None:
-    whole_job(desk)
-    assert [type(r).__name__ for _, _, r in desk.log] == [
-        "Submitted",
-        "Lowered",
-        "Planned",
-        "Counted",
-        "Retried",
-        "Counted",
-        "Counted",
-        "Counted",
-        "Ended",
-    ]
-    other, commands = desk.restarted(records + 1)
-    (result,) = finish(other, commands)
-    assert (result.status, result.answer) == ("done", ("end",))
-    counted = [(r.done.stage, r.done.index) for _, _, r in other.log if isinstance(r, Counted)]
-    assert sorted(counted) == [("gather", ()), ("spread", ()), ("wait", (0,)), ("wait", (1,))]
-
-
-def test_a_log_is_closed_to_who_wrote_it_before_anything_is_released_by_it(desk: Desk) -> None:
-    """A choice that a dead conductor made may be on its way to the log still; then the log would say another pool than the tasks are in."""
-    whole_job(desk)
-    _, commands = desk.restarted(5)
-    wrote = next(n for n, c in enumerate(commands) if isinstance(c, Write) and isinstance(c.record, TakenOver))
-    assert wrote < min(n for n, c in enumerate(commands) if isinstance(c, Send) and isinstance(c.msg, TaskReady))
-    assert all(c.after_records == c.msg.job for c in commands if isinstance(c, Send) and isinstance(c.msg, TaskReady))
-    assert desk.on(Resumed()) == [], "but not after each reconnect"
-
-
-def test_open_tasks_are_asked_for_again_with_the_attempt_that_they_are_at(desk: Desk) -> None:
-    whole_job(desk)
-    _, commands = desk.restarted(5)
-    assert sorted(tasks(commands)) == [("wait", (0,), 1), ("wait", (1,), 2)]
-
-
-def test_a_deadline_goes_on_counting_over_a_restart(desk: Desk) -> None:
-    desk.hear(SubmitJob(tenant="t", description="d", inputs=(VIDEO,), job="j", deadline_s=10.0))
-    desk.now += 4.0
-    assert Wake(6.0, "deadline:j") in desk.restarted()[1]
-    desk.now += 100.0
-    assert Wake(0.0, "deadline:j") in desk.restarted()[1]
-
-
-def test_after_a_restart_a_late_result_finds_its_task_still_waiting(desk: Desk) -> None:
-    """More is open than may be released; a result comes for a task that has not been released again."""
-    running(desk, FAN)
-    desk.hear(beat(3))
-    desk.results(done("spread", output=list(range(12))))
-    other, commands = desk.restarted()
-    assert len(tasks(commands)) == AHEAD
-    assert tasks(other.results(done("wait", 11, output="late"))) == []
-    assert tasks(other.hear(beat(3))) == [("wait", (i,), 1) for i in range(AHEAD, 11)]
-
-
-def test_results_before_the_first_heartbeat_leave_nothing_waiting(desk: Desk) -> None:
-    """As above, down to the last waiting task of the tenant."""
-    running(desk, FAN)
-    desk.hear(beat(2))
-    desk.results(done("spread", output=list(range(5))))
-    other, commands = desk.restarted()
-    assert tasks(commands) == [("wait", (i,), 1) for i in range(4)]
-    assert len(written(other.results(done("wait", 4)))) == 1
-    for index in range(3):
-        assert tasks(other.results(done("wait", index))) == []
-    assert tasks(other.results(done("wait", 3))) == [("gather", (), 1)]
-
-
-def test_an_ended_job_is_told_again_and_takes_no_more_results(desk: Desk) -> None:
-    whole_job(desk)
-    other, commands = desk.restarted()
-    assert [r.status for r in sent(commands, JobResult)] == ["done"]
-    assert not other.actor.state.jobs
-    assert other.results(done("gather")) == [Settle(("r",), after_records=("j",))]
-    assert other.hear(JOB, "k") == [Reply("k", JobAccepted(tenant="t", job="j"), after_records="j")]
-
-
-def test_a_reconnect_changes_nothing(desk: Desk) -> None:
-    running(desk, FAN)
-    assert desk.on(Resumed()) == []
-
-
-def test_a_result_that_is_in_the_stream_is_not_told_again(desk: Desk) -> None:
-    """Else every restart would tell every client, and teach the optimizer, the results of a whole week once more."""
-    whole_job(desk)
-    (result,) = sent(desk.restarted()[1], JobResult)
-    other = Desk()
-    other.on(Replayed(JobLog(tenant="t", job="j", records=tuple(r for _, _, r in desk.log))))
-    assert JobResult in Conductor.replays
-    other.on(Replayed(result))
-    assert other.on(Resumed()) == [Wake(SWEEP_EVERY_S, "sweep")]
-
-
-def test_a_result_that_no_message_can_hold_is_told_without_its_answer(desk: Desk) -> None:
-    running(desk)
-    (result,) = sent(desk.results(done("one", output="x")), JobResult)
-    (send,) = desk.on(Outcome(TooLarge(result), error="a JobResult of 2000000 bytes does not fit"))
-    assert isinstance(send, Send)
-    assert isinstance(send.msg, JobResult)
-    assert (send.msg.status, send.msg.answer, send.msg.error) == ("failed", (), "a JobResult of 2000000 bytes does not fit")
-    assert desk.on(Outcome(TooLarge(send.msg), error="still")) == [], "there is nothing left to leave out"
-
-
-def test_a_task_that_no_message_can_hold_fails_its_job(desk: Desk) -> None:
-    (task,) = sent(running(desk), TaskReady)
-    commands = desk.on(Outcome(TooLarge(task), error="a TaskReady of 2000000 bytes does not fit"))
-    assert written(commands) == [Ended("failed", "stage one: a TaskReady of 2000000 bytes does not fit", 100.0)]
-
-
-def test_a_log_that_starts_in_the_middle_is_left_alone() -> None:
-    desk = Desk()
-    for record in (
-        Lowered(ONE, 1.0),
-        Planned(plan_of(ONE), 1.0),
-        Counted("h", done("one")),
-        Retried("one", (), 2, "e"),
-        Ended("done", "", 2.0),
-    ):
-        assert desk.on(Replayed(JobLog(tenant="t", job="j", records=(record,)))) == []
-    assert desk.on(Resumed()) == [Wake(SWEEP_EVERY_S, "sweep")]
