@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import Any
 
 from msgspec import Struct
 
@@ -145,15 +146,15 @@ def _node(
         ),
         market=beat.market,
         artifacts=frozenset().union(*(_artifacts(row, loaded=key in loaded) for key, row in rows.items())),
-        pools=_one(frozenset(map(pool_of, offered))),
+        pools=one(frozenset(map(pool_of, offered))),
         has=Counter(pool_of((d.agent, d.implementation, d.hardware)) for d in desired),
     )
 
 
 @lru_cache(1000)
-def _one(pools: frozenset[str]) -> frozenset[str]:
-    """One object for equal ones: nodes are grouped by them, thousands in each decision."""
-    return pools
+def one(found: frozenset[Any]) -> frozenset[Any]:
+    """One object for equal ones: hosts and nodes are grouped by what they may run, thousands of them in each decision."""
+    return found
 
 
 def _artifacts(row: Implementation, *, loaded: bool) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
 from msgspec import Struct, field
@@ -18,7 +18,7 @@ from .arrivals import Stakes
 from .asks import Ask
 from .forecast import Key, Need
 from .free import Free
-from .nodes import LOADED, Node, ask_of, node_of
+from .nodes import LOADED, Node, ask_of, node_of, one
 
 
 class Regular(Struct, frozen=True):
@@ -175,7 +175,7 @@ class Host:
 
     @cached_property
     def offers(self) -> frozenset[Key]:
-        return _one(frozenset((o.agent, o.implementation, o.hardware) for o in self.beat.offers))
+        return one(frozenset((o.agent, o.implementation, o.hardware) for o in self.beat.offers))
 
     @cached_property
     def instances(self) -> dict[str, Instance]:
@@ -198,12 +198,6 @@ def places(host: Host, row: Implementation, hardware: str) -> int:
     work at once.
     """
     return host.classes.get(split(hardware)[0], 0) or max(1, host.beat.cores // max(1, row.threads))
-
-
-@lru_cache(1000)
-def _one(offers: frozenset[Key]) -> frozenset[Key]:
-    """One object for equal ones: hosts are grouped by what they offer, thousands of them in each decision."""
-    return offers
 
 
 def _made(beat: HostHeartbeat) -> object:

@@ -1,6 +1,6 @@
 """Benches of speech-to-text and of what cuts sound for it: 2 to 20 seconds, and the 139 words that are said in the samples, twice.
 
-Clean speech hardly tells models apart: with the noise of a street in it (`NOISE_DB`) they differ as they do on what people film.
+Clean speech hardly tells models apart; with white noise under it (`NOISE_DB`) they differ.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import wave
@@ -14,6 +13,7 @@ import msgspec
 
 from ..agents import library
 from ..agents.interface import Files
+from .noise import with_noise
 from .process import Crashed, Probe, TaskFailed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,17 +135,15 @@ class Lab:
 
 
 def _add_noise(source: Path, target: Path, snr_db: float) -> None:
-    """A 16-bit WAV with white noise; the ratio is of mean powers. Raises NoMaterial."""
+    """A 16-bit WAV with white noise. Raises NoMaterial."""
     try:
         import numpy as np
     except ImportError:
         raise NoMaterial("Python module 'numpy' is not installed") from None
     with wave.open(str(source)) as given, wave.open(str(target), "wb") as out:
         sound = np.frombuffer(given.readframes(given.getnframes()), np.int16).astype(np.float64)
-        power = float((sound**2).mean()) if len(sound) else 0.0
-        sound += np.random.default_rng(0).standard_normal(len(sound)) * math.sqrt(power / 10 ** (snr_db / 10))
         out.setparams(given.getparams())
-        out.writeframes(np.clip(np.rint(sound), -32768, 32767).astype(np.int16).tobytes())
+        out.writeframes(np.clip(np.rint(with_noise(sound, snr_db)), -32768, 32767).astype(np.int16).tobytes())
 
 
 def _cut(source: Path, target: Path, seconds: float) -> None:
